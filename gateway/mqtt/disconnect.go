@@ -1,0 +1,30 @@
+package mqtt
+
+// decodeDisconnect reads a DISCONNECT (§3.14). In MQTT 3.x it has no body; in MQTT 5 an absent reason is normal
+// disconnection.
+func (p *Packet) decodeDisconnect(body []byte) Reason {
+	switch {
+	case len(body) == 0:
+		return Success
+	case p.Version != V5:
+		return MalformedPacket
+	}
+	return p.decodeReason(body)
+}
+
+// AppendDisconnect appends a DISCONNECT, in MQTT 5 with a reason and, unless it is empty, a reason string. In MQTT
+// 3.x only a client says goodbye, and only a normal one; for any other reason nothing is appended and the
+// connection just ends.
+func AppendDisconnect(dst []byte, v Version, r Reason, reasonString []byte) []byte {
+	switch {
+	case v != V5 && r != Success:
+		return dst
+	case v != V5 || r == Success && len(reasonString) == 0:
+		return append(dst, byte(TypeDisconnect)<<4, 0)
+	case len(reasonString) == 0:
+		return append(dst, byte(TypeDisconnect)<<4, 1, byte(r))
+	}
+	dst, packet := open(dst, TypeDisconnect, 0)
+	dst, block := openBlock(append(dst, byte(r)))
+	return seal(seal(appendUnlessEmpty(dst, PropReasonString, reasonString), block), packet)
+}
