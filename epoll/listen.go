@@ -1,0 +1,222 @@
+package epoll
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// acceptPause is how long the listeners rest when descriptors or memory have run out: long enough not to spin, short
+// enough that a device hardly notices.
+const acceptPause = 100 * time.Millisecond
+
+// backlog is how many connections may wait for accept; the kernel lowers it to net.core.somaxconn.
+const backlog = 4096
+
+// listeners are the listening sockets of a loop. Owned by one loop.
+type listeners struct {
+	fds      []int // by index
+	resumeAt int64 // end of the pause; 0: not paused
+	// spare is a descriptor to give up when there is none left: then one connection can be accepted, and closed, so
+	// that its peer learns of it instead of waiting in the backlog. -1: none.
+	spare int
+}
+
+func (s *listeners) openSpare() {
+	fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		fd = -1
+	}
+	s.spare = fd
+}
+
+func (s *listeners) closeSpare() {
+	if s.spare >= 0 {
+		unix.Close(s.spare)
+		s.spare = -1
+	}
+}
+
+// Listen opens one SO_REUSEPORT listener owned by this loop; the kernel spreads connections over the loops that
+// listen on the same address. Accepted connections have TCP_NODELAY and keep-alive set. It returns the listener's
+// index and its address, whose port the kernel has chosen if addr has port 0. An unspecified IPv6 address takes IPv4
+// as well. Before Run or on the loop.
+func (l *Loop) Listen(addr netip.AddrPort) (index int, bound netip.AddrPort, err error) {
+	l.checkOwner()
+	if l.stopped {
+		return -1, bound, ErrStopped
+	}
+	if index = len(l.listeners.fds); index > math.MaxInt16 {
+		return -1, bound, fmt.Errorf("epoll: more than %d listeners", math.MaxInt16)
+	}
+	fd, bound, err := listenSocket(addr, l.o.KeepAliveSec)
+	if err != nil {
+		return -1, bound, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	if err = l.poll.add(fd, unix.EPOLLIN, int32(index), 0); err != nil {
+		unix.Close(fd)
+		return -1, bound, fmt.Errorf("listen on %s: epoll_ctl: %w", addr, err)
+	}
+	l.listeners.fds = append(l.listeners.fds, fd)
+	return index, bound, nil
+}
+
+// listenSocket returns a listening socket. What is set on it, its connections inherit.
+func listenSocket(addr netip.AddrPort, keepAliveSec int) (fd int, bound netip.AddrPort, err error) {
+	var sa sockaddr
+	if err = sa.set(addr); err != nil {
+		return -1, bound, err
+	}
+	fd, err = unix.Socket(int(sa.raw.Family), unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, bound, fmt.Errorf("socket: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			unix.Close(fd)
+		}
+	}()
+	const probes = 4
+	options := []struct{ level, name, value int }{
+		{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1},
+		{unix.SOL_SOCKET, unix.SO_REUSEPORT, 1},
+		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, keepAliveSec},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, max(1, keepAliveSec/probes)},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, probes},
+	}
+	for _, o := range options {
+		if err = unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
+			return -1, bound, fmt.Errorf("setsockopt %d/%d: %w", o.level, o.name, err)
+		}
+	}
+	if sa.raw.Family == unix.AF_INET6 {
+		only := 1
+		if addr.Addr().IsUnspecified() {
+			only = 0
+		}
+		if err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only); err != nil {
+			return -1, bound, fmt.Errorf("setsockopt IPV6_V6ONLY: %w", err)
+		}
+	}
+	if err = sa.bind(fd); err != nil {
+		return -1, bound, fmt.Errorf("bind: %w", err)
+	}
+	if err = unix.Listen(fd, backlog); err != nil {
+		return -1, bound, fmt.Errorf("listen: %w", err)
+	}
+	if err = sa.name(fd); err != nil {
+		return -1, bound, fmt.Errorf("getsockname: %w", err)
+	}
+	return fd, sa.get(), nil
+}
+
+// CloseListeners stops accepting; connections still in a backlog are reset. Loop goroutine only.
+func (l *Loop) CloseListeners() {
+	l.checkOwner()
+	for i, fd := range l.listeners.fds {
+		if fd >= 0 {
+			unix.Close(fd)
+			l.listeners.fds[i] = -1
+		}
+	}
+	l.listeners.resumeAt = 0
+}
+
+// accept takes connections from a listener's backlog, up to the budget of a tick.
+func (l *Loop) accept(index int) {
+	fd := l.listeners.fds[index]
+	for range l.o.AcceptsPerTick {
+		if fd < 0 || l.listeners.resumeAt != 0 {
+			return
+		}
+		var from sockaddr
+		conn, err := from.accept(fd)
+		switch err {
+		case nil:
+			l.accepted(int32(conn), int16(index), from.get())
+			// OnOpen may have closed the listeners.
+			fd = l.listeners.fds[index]
+		case unix.EAGAIN:
+			return
+		case unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS:
+			l.stats.AcceptErrors++
+			l.refuseOne(fd)
+			l.pauseListeners()
+			return
+		default:
+			// accept4 also reports what went wrong with the connection it would have returned; the next may be well.
+			l.stats.AcceptErrors++
+		}
+	}
+}
+
+// accepted gives a new connection a slot and tells the owner.
+func (l *Loop) accepted(fd int32, listener int16, peer netip.AddrPort) {
+	if l.o.ConnsMax > 0 && l.live >= l.o.ConnsMax {
+		l.stats.Refused++
+		unix.Close(int(fd))
+		return
+	}
+	c := l.take(fd, listener)
+	c.setPeer(peer)
+	if err := l.poll.add(int(fd), c.interest(), int32(c.slot), c.generation); err != nil {
+		// Out of memory, or of fs.epoll.max_user_watches: the owner never saw it.
+		l.stats.AcceptErrors++
+		unix.Close(int(fd))
+		l.release(c)
+		l.pauseListeners()
+		return
+	}
+	l.stats.Accepts++
+	l.h.OnOpen(c)
+}
+
+// refuseOne gives up the spare descriptor to accept one connection and close it.
+func (l *Loop) refuseOne(listener int) {
+	if l.listeners.spare < 0 {
+		return
+	}
+	l.listeners.closeSpare()
+	var from sockaddr
+	if fd, err := from.accept(listener); err == nil {
+		l.stats.Refused++
+		unix.Close(fd)
+	}
+	l.listeners.openSpare()
+}
+
+// pauseListeners makes the kernel keep new connections to itself for a while. Descriptors belong to the process, so
+// all listeners pause together.
+func (l *Loop) pauseListeners() {
+	l.stats.AcceptPauses++
+	l.listeners.resumeAt = l.now + int64(acceptPause)
+	l.armListeners(0)
+}
+
+// resumeListeners ends a pause whose time is over.
+func (l *Loop) resumeListeners() {
+	if at := l.listeners.resumeAt; at == 0 || l.now < at {
+		return
+	}
+	l.listeners.resumeAt = 0
+	if l.listeners.spare < 0 {
+		l.listeners.openSpare()
+	}
+	l.armListeners(unix.EPOLLIN)
+}
+
+func (l *Loop) armListeners(events uint32) {
+	for i, fd := range l.listeners.fds {
+		if fd < 0 {
+			continue
+		}
+		if err := l.poll.modify(fd, events, int32(i), 0); err != nil {
+			panic(fmt.Sprintf("epoll: modify listener %d: %v", i, err))
+		}
+	}
+}

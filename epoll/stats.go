@@ -1,0 +1,40 @@
+package epoll
+
+// Stats are the counters and gauges of one loop. The loop owns them; Loop.Stats returns a copy.
+type Stats struct {
+	// Counters since New.
+	Accepts          uint64         // connections accepted, refused ones not included
+	Refused          uint64         // accepted and closed at once: ConnsMax reached, or no descriptor left
+	AcceptErrors     uint64         // accept4 failed, other than for an empty backlog
+	AcceptPauses     uint64         // times the listeners paused because descriptors or memory ran out
+	Dials            uint64         // dials begun
+	Adopts           uint64         // connections that came from another loop
+	Detaches         uint64         // connections that left for another loop
+	Closes           [causes]uint64 // OnClose calls by Cause
+	Reads            uint64         // recv calls on connections
+	ReadBytes        uint64
+	Writes           uint64 // send calls on connections
+	WriteBytes       uint64
+	WouldBlock       uint64 // batches that the socket refused in whole or in part
+	TailCopyBytes    uint64 // bytes copied to keep or to offer tails
+	StaleEvents      uint64 // kernel events for connections already ended or gone
+	Ticks            uint64
+	BusyNanos        int64 // time spent in ticks, waiting not included
+	LongestTickNanos int64
+
+	// Gauges.
+	Conns      int // connections, ending ones included
+	TailBytes  int // memory held by tails
+	BatchBytes int // memory held by batches
+	FreeBytes  int // memory in the free lists for tails and batches
+}
+
+// Stats returns a copy of the loop's counters. Loop goroutine only.
+func (l *Loop) Stats() Stats {
+	s := l.stats
+	s.Conns = l.live
+	s.TailBytes = l.bufs.held[kindTail]
+	s.BatchBytes = l.bufs.held[kindBatch]
+	s.FreeBytes = l.bufs.freeBytes
+	return s
+}
