@@ -1,0 +1,170 @@
+package session
+
+// flow is the messages under way of one session. It exists only while it holds something and is recycled by the
+// table, so that steady traffic allocates nothing.
+type flow struct {
+	window ring[entry]   // to the device, sent and not acknowledged, in the order they were first sent
+	queue  ring[entry]   // to the device, waiting for window and connection
+	acks   ring[inbound] // from the device, QoS 1, PUBACK due
+	recs   ring[inbound] // from the device, QoS 2, until PUBREL
+
+	sent       int    // of window, from the front: sent on this connection
+	recd       int    // of recs, from the front: taken over, PUBREC sent or, without connection, due on request
+	unacked    int    // of acks and recs: begun on this connection, what Receive Maximum counts
+	queueBytes int    // size of the queued messages
+	queueQoS0  int    // how many of them are QoS 0
+	freeIDs    uint16 // how many packet ids after lastID are surely not in use
+}
+
+// entry is a message to the device.
+type entry struct {
+	kept   *stored // nil once only PUBREL is due
+	ids    *idList // nil: none
+	id     uint16  // packet id; 0 in the queue
+	qos    uint8
+	phase  phase
+	retain bool
+}
+
+// phase is what an entry of the window waits for.
+type phase uint8
+
+const (
+	awaitAck  phase = iota // QoS 1: PUBACK
+	awaitRec               // QoS 2: PUBREC
+	awaitComp              // QoS 2: PUBCOMP, PUBREL was sent
+)
+
+// inbound is a message from the device that is not done.
+type inbound struct {
+	token   uint32
+	id      uint16
+	reason  uint8
+	taken   bool // Accepted came
+	counted bool // in unacked
+}
+
+// flowsSpareMax is how many unused flows a table keeps.
+const flowsSpareMax = 1024
+
+// needFlow is the session's flow, made on demand.
+func (s *Session) needFlow() *flow {
+	if s.flow != nil {
+		return s.flow
+	}
+	t := s.table
+	if n := len(t.flows); n > 0 {
+		s.flow = t.flows[n-1]
+		t.flows[n-1] = nil
+		t.flows = t.flows[:n-1]
+		return s.flow
+	}
+	s.flow = new(flow)
+	return s.flow
+}
+
+// spareFlow gives the flow back when it holds nothing.
+func (s *Session) spareFlow() {
+	f := s.flow
+	if f == nil || f.window.n+f.queue.n+f.acks.n+f.recs.n > 0 {
+		return
+	}
+	s.flow = nil
+	f.window.trim()
+	f.queue.trim()
+	f.acks.trim()
+	f.recs.trim()
+	f.freeIDs = 0
+	if len(s.table.flows) < flowsSpareMax {
+		s.table.flows = append(s.table.flows, f)
+	}
+}
+
+// cutFlow forgets what belonged to the connection. QoS 1 from the device goes: it sends it again [MQTT-4.4.0-1].
+func (s *Session) cutFlow() {
+	f := s.flow
+	if f == nil {
+		return
+	}
+	f.sent, f.unacked = 0, 0
+	f.acks.clear()
+	for i := range f.recs.len() {
+		f.recs.at(i).counted = false
+	}
+	s.spareFlow()
+}
+
+// dropFlow forgets everything; what was owed to the device is counted.
+func (s *Session) dropFlow(out *Out) {
+	f := s.flow
+	if f == nil {
+		return
+	}
+	for f.queue.n > 0 {
+		s.dropQueued(DropSessionGone, out)
+	}
+	for f.window.n > 0 {
+		if s.forget(0, out).phase != awaitComp {
+			out.Drops[DropSessionGone]++
+		}
+	}
+	f.acks.clear()
+	f.recs.clear()
+	f.sent, f.recd, f.unacked = 0, 0, 0
+	s.spareFlow()
+}
+
+// forget takes the i-th entry out of the window.
+func (s *Session) forget(i int, out *Out) entry {
+	f := s.flow
+	e := f.window.remove(i)
+	s.table.inflight--
+	if i < f.sent {
+		f.sent--
+	}
+	out.hold(&e)
+	return e
+}
+
+// hold ends e's references when out is reset.
+func (o *Out) hold(e *entry) {
+	if e.kept != nil {
+		o.held = append(o.held, e.kept)
+	}
+	if e.ids != nil {
+		o.heldIDs = append(o.heldIDs, e.ids)
+	}
+}
+
+// Inflight is how many QoS 1 and 2 messages to the device are unacknowledged.
+func (s *Session) Inflight() int {
+	if s.flow == nil {
+		return 0
+	}
+	return s.flow.window.len()
+}
+
+// Queued is how many messages wait behind them.
+func (s *Session) Queued() int {
+	if s.flow == nil {
+		return 0
+	}
+	return s.flow.queue.len()
+}
+
+// QueuedBytes is the size of the queued messages.
+func (s *Session) QueuedBytes() int {
+	if s.flow == nil {
+		return 0
+	}
+	return s.flow.queueBytes
+}
+
+// Unaccepted is how many QoS 1 and 2 messages from the device wait for Accepted. The caller reads no more from a 3.x
+// device while it is high, because such a device knows no Receive Maximum.
+func (s *Session) Unaccepted() int {
+	if s.flow == nil {
+		return 0
+	}
+	return s.flow.acks.len() + s.flow.recs.len() - s.flow.recd
+}

@@ -1,0 +1,148 @@
+package session
+
+// onPublish takes a message from the device: it is routed once, and remembered until it may be acknowledged.
+func (s *Session) onPublish(ev *Event, out *Out) {
+	if ev.QoS == 0 {
+		out.Publishes = append(out.Publishes, ev.Msg)
+		return
+	}
+	if ev.QoS == 2 && s.repeated(ev, out) {
+		return
+	}
+	f := s.needFlow()
+	if f.unacked >= s.receiveLimit() || f.acks.len()+f.recs.len() >= 2*s.receiveLimit() {
+		// What earlier connections left behind is no part of this one's quota, but it is memory.
+		out.close(reasonReceiveMax) // [MQTT-3.3.4-7]
+		s.spareFlow()
+		return
+	}
+	f.unacked++
+	in := inbound{token: ev.Token, id: ev.PacketID, counted: true}
+	if ev.QoS == 1 {
+		f.acks.push(in)
+	} else {
+		f.recs.push(in)
+	}
+	out.Publishes = append(out.Publishes, ev.Msg)
+}
+
+// repeated says whether a QoS 2 PUBLISH is one whose packet id is not yet released: it is answered again and not
+// routed again [MQTT-4.3.3-10], 3.1.1 [MQTT-4.3.3-2]. Before it was taken over the answer is still to come.
+func (s *Session) repeated(ev *Event, out *Out) bool {
+	f := s.flow
+	if f == nil {
+		return false
+	}
+	i := findInbound(&f.recs, ev.PacketID)
+	if i < 0 {
+		return false
+	}
+	if i < f.recd {
+		out.ack(SendPubrec, ev.PacketID, f.recs.at(i).reason)
+	}
+	return true
+}
+
+// receiveLimit is how many messages from the device may be under way.
+func (s *Session) receiveLimit() int {
+	if s.version == version5 {
+		return int(s.table.limits.ReceiveMax)
+	}
+	return int(s.table.limits.ReceiveMaxV3)
+}
+
+// findInbound is the place of a packet id, -1 when it is not there.
+func findInbound(r *ring[inbound], id uint16) int {
+	for i := range r.len() {
+		if r.at(i).id == id {
+			return i
+		}
+	}
+	return -1
+}
+
+// onAccepted notes that a message was taken over, or refused with a reason code, and acknowledges what can be
+// acknowledged in order [MQTT-4.6.0-2] [MQTT-4.6.0-3].
+func (s *Session) onAccepted(ev *Event, out *Out) {
+	f := s.flow
+	if f == nil {
+		return
+	}
+	switch {
+	case markTaken(&f.acks, 0, ev):
+		s.settleAcks(out)
+	case markTaken(&f.recs, f.recd, ev):
+		s.settleRecs(out)
+	}
+	s.spareFlow()
+}
+
+// markTaken marks the message that ev is about, from the i-th on.
+func markTaken(r *ring[inbound], i int, ev *Event) bool {
+	for ; i < r.len(); i++ {
+		in := r.at(i)
+		if in.id == ev.PacketID && !in.taken && (ev.Token == 0 || ev.Token == in.token) {
+			in.taken, in.reason = true, ev.Reason
+			return true
+		}
+	}
+	return false
+}
+
+// settleAcks sends the PUBACKs whose turn it is. The ring is empty unless the session is live.
+func (s *Session) settleAcks(out *Out) {
+	f := s.flow
+	for f.acks.n > 0 && f.acks.at(0).taken {
+		in := f.acks.pop()
+		f.unacked--
+		out.ack(SendPuback, in.id, in.reason)
+	}
+}
+
+// settleRecs sends the PUBRECs whose turn it is. Without a connection they are due when the device asks again.
+func (s *Session) settleRecs(out *Out) {
+	f := s.flow
+	for f.recd < f.recs.len() && f.recs.at(f.recd).taken {
+		in := *f.recs.at(f.recd)
+		if in.reason >= reasonFailure {
+			s.freeInbound(f.recd) // the packet id is free again [MQTT-4.3.3-9]
+		} else {
+			f.recd++
+		}
+		if s.state == live {
+			out.ack(SendPubrec, in.id, in.reason)
+		}
+	}
+}
+
+// freeInbound forgets the i-th QoS 2 message from the device.
+func (s *Session) freeInbound(i int) {
+	f := s.flow
+	if f.recs.remove(i).counted {
+		f.unacked--
+	}
+	if i < f.recd {
+		f.recd--
+	}
+}
+
+// onPubrel ends a QoS 2 message from the device [MQTT-4.3.3-11].
+func (s *Session) onPubrel(ev *Event, out *Out) {
+	at := -1
+	if s.flow != nil {
+		at = findInbound(&s.flow.recs, ev.PacketID)
+	}
+	switch {
+	case at < 0 && s.version == version5:
+		out.ack(SendPubcomp, ev.PacketID, reasonIDNotFound)
+	case at < 0:
+		// 3.1.1 has no other answer, and the device may have missed the first one.
+		out.ack(SendPubcomp, ev.PacketID, 0)
+	case at >= s.flow.recd:
+		out.close(reasonProtocolError) // PUBREL answers PUBREC, which was not sent
+	default:
+		s.freeInbound(at)
+		s.spareFlow()
+		out.ack(SendPubcomp, ev.PacketID, 0)
+	}
+}

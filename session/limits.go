@@ -1,0 +1,70 @@
+package session
+
+// QueuePolicy says what gives way when the queue of a session is full.
+type QueuePolicy uint8
+
+const (
+	DropOldest QueuePolicy = iota // the message that waited longest; the default
+	DropNewest                    // the message that just came
+	Disconnect                    // the message that just came, and the connection, with 0x97
+)
+
+// Limits bound the sessions of one table. Zero takes the default.
+type Limits struct {
+	// QueueCountMax is how many messages may wait for one session, beside those in flight.
+	// Beyond it QueuePolicy decides, counted as DropQueueFull. Default 1,000; negative: no message waits.
+	QueueCountMax int
+	// QueueBytesMax is how many bytes of topic, properties and payload may wait for one session.
+	// Beyond it QueuePolicy decides, counted as DropQueueBytes. Default 1 MiB.
+	QueueBytesMax int
+	QueuePolicy   QueuePolicy
+	// QueueQoS0 also queues QoS 0 for a session that is away. Otherwise they are counted as DropOffline.
+	QueueQoS0 bool
+	// InflightMax is how many QoS 1 and 2 messages to one device may be unacknowledged; the device's own Receive
+	// Maximum may be lower. Beyond it messages wait in the queue. Default 64.
+	InflightMax uint16
+	// ReceiveMax is how many QoS 1 and 2 messages from one MQTT 5 device may be unacknowledged, as CONNACK told it.
+	// Beyond it the device is closed with 0x93. Default 256.
+	ReceiveMax uint16
+	// ReceiveMaxV3 is the same for 3.1 and 3.1.1, whose devices cannot be told. Default 65,535 (every packet id);
+	// the caller stops reading while Session.Unaccepted is high.
+	ReceiveMaxV3 uint16
+	// SubscriptionsMax is how many filters one session may hold. Beyond it SUBACK says 0x97. The work of a SUBSCRIBE
+	// or UNSUBSCRIBE grows with it. Default 1,000.
+	SubscriptionsMax int
+	// ExpiryMaxSec is the longest a session outlives its connection, whatever the device asked for.
+	// Default 1,209,600 (14 days); Never: no cap.
+	ExpiryMaxSec uint32
+	// SessionsMax is how many sessions a table holds, live and away. Beyond it Open refuses. 0: no limit.
+	SessionsMax int
+}
+
+// Never as an expiry in seconds means that nothing ends by itself [MQTT 5, 3.1.2.11.2].
+const Never = 0xFFFFFFFF
+
+// withDefaults is a copy of l in which every zero is replaced.
+func (l *Limits) withDefaults() Limits {
+	d := *l
+	if d.QueueCountMax == 0 {
+		d.QueueCountMax = 1000
+	}
+	if d.QueueBytesMax == 0 {
+		d.QueueBytesMax = 1 << 20
+	}
+	if d.InflightMax == 0 {
+		d.InflightMax = 64
+	}
+	if d.ReceiveMax == 0 {
+		d.ReceiveMax = 256
+	}
+	if d.ReceiveMaxV3 == 0 {
+		d.ReceiveMaxV3 = 65535
+	}
+	if d.SubscriptionsMax == 0 {
+		d.SubscriptionsMax = 1000
+	}
+	if d.ExpiryMaxSec == 0 {
+		d.ExpiryMaxSec = 14 * 24 * 3600
+	}
+	return d
+}

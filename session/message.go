@@ -1,0 +1,48 @@
+package session
+
+// Message is an application message. Its bytes are borrowed unless a Table keeps it. A Message that was dispatched
+// is not changed afterwards; the next message starts from a fresh value, because kept belongs to these bytes.
+type Message struct {
+	Topic   []byte
+	Payload []byte
+	// Props are the MQTT 5 properties to pass on unaltered, in wire form, opaque here.
+	Props []byte
+	// ExpiresAtSec is when the message is no longer worth sending, 0 never. Step drops it then and counts DropExpired.
+	ExpiresAtSec uint32
+	QoS          uint8
+	Retain       bool
+	// From is the publisher when it is of this table (No Local, wills), else nil.
+	From *Session
+
+	kept    *stored // the table's own copy while this message is dispatched: one copy per fan-out
+	keptGen uint32  // the life of kept that is meant
+}
+
+// size is what the message counts for in queue limits, in bytes.
+func (m *Message) size() int { return len(m.Topic) + len(m.Props) + len(m.Payload) }
+
+// expired says that nowSec is not before the end of the message's life.
+func (m *Message) expired(nowSec uint32) bool {
+	return m.ExpiresAtSec != 0 && nowSec >= m.ExpiresAtSec
+}
+
+// version5 is Connect.Version of MQTT 5.
+const version5 = 5
+
+// Will is the message published when a device goes without a word.
+type Will struct {
+	Message Message
+	// DelaySec is how long after the end of the connection it is published; the end of the session comes first.
+	DelaySec uint32
+	// ExpirySec is the message expiry, counted from publication. Valid with HasExpiry.
+	ExpirySec uint32
+	HasExpiry bool
+}
+
+// addSec adds a duration to a time; sums beyond the clock stay at its end.
+func addSec(nowSec, sec uint32) uint32 {
+	if sum := nowSec + sec; sum >= nowSec {
+		return sum
+	}
+	return Never
+}

@@ -1,0 +1,255 @@
+package session
+
+// onDeliver sends a message, or lets it wait, or drops it with a count.
+func (s *Session) onDeliver(nowSec uint32, ev *Event, out *Out) {
+	switch {
+	case s.state == gone:
+		out.Drops[DropSessionGone]++
+		return
+	case ev.Msg.expired(nowSec):
+		out.Drops[DropExpired]++
+		return
+	}
+	qos := min(ev.QoS, ev.Msg.QoS) // [MQTT-3.8.4-8]
+	if qos == 0 {
+		s.deliverQoS0(nowSec, ev, out)
+		return
+	}
+	if !ev.Congested && s.canSend() && s.flowQueue() == 0 {
+		e := s.needFlow().hold(s, ev, qos)
+		s.launch(nowSec, e, out)
+		return
+	}
+	if s.enqueue(nowSec, ev, qos, out) {
+		s.pump(nowSec, ev.Congested, out)
+	}
+}
+
+// deliverQoS0 sends at once or not at all, unless the table keeps QoS 0 for a session that is away: then later ones
+// stay behind the kept ones.
+func (s *Session) deliverQoS0(nowSec uint32, ev *Event, out *Out) {
+	away := s.state != live || !s.resumed
+	waits := s.flow != nil && s.flow.queueQoS0 > 0
+	switch {
+	case s.table.limits.QueueQoS0 && (away || waits):
+		if s.enqueue(nowSec, ev, 0, out) {
+			s.pump(nowSec, ev.Congested, out)
+		}
+	case away:
+		out.Drops[DropOffline]++
+	case ev.Congested:
+		out.Drops[DropCongested]++
+	default:
+		sd := Send{Kind: SendPublish, Msg: ev.Msg, Retain: ev.Retain, SubIDs: ev.SubIDs}
+		sd.countDown(nowSec)
+		out.Sends = append(out.Sends, sd)
+	}
+}
+
+// countDown tells what is left of the message's life [MQTT-3.3.2-6].
+func (sd *Send) countDown(nowSec uint32) {
+	if at := sd.Msg.ExpiresAtSec; at != 0 {
+		sd.HasExpiry = true
+		sd.ExpirySec = at - min(nowSec, at)
+	}
+}
+
+// hold is an entry that keeps ev's message.
+func (f *flow) hold(s *Session, ev *Event, qos uint8) entry {
+	st := &s.table.store
+	return entry{kept: st.keep(ev.Msg), ids: st.keepIDs(ev.SubIDs), qos: qos, retain: ev.Retain}
+}
+
+// windowMax is how many messages may be in flight [MQTT-3.3.4-9].
+func (s *Session) windowMax() int {
+	return int(min(s.receiveMax, s.table.limits.InflightMax))
+}
+
+// canSend says whether a QoS 1 or 2 message may leave now.
+func (s *Session) canSend() bool {
+	if s.state != live || !s.resumed {
+		return false
+	}
+	f := s.flow
+	return f == nil || f.sent == f.window.len() && f.window.len() < s.windowMax()
+}
+
+// flowQueue is how many messages wait.
+func (s *Session) flowQueue() int {
+	if s.flow == nil {
+		return 0
+	}
+	return s.flow.queue.len()
+}
+
+// Pending says that a Drained event would send something: messages wait, and the window has room.
+func (s *Session) Pending() bool {
+	f := s.flow
+	if f == nil || s.state != live || !s.resumed {
+		return false
+	}
+	if f.sent < f.window.len() {
+		return f.sent < s.windowMax()
+	}
+	return f.queue.n > 0 && (f.queue.at(0).qos == 0 || f.window.len() < s.windowMax())
+}
+
+// pump sends what the window and the connection allow: first again what was in flight when the connection ended, in
+// its old order [MQTT-4.4.0-1] [MQTT-4.6.0-1], then the queue.
+func (s *Session) pump(nowSec uint32, congested bool, out *Out) {
+	for !congested && s.Pending() {
+		f := s.flow
+		if f.sent < f.window.len() {
+			f.window.at(f.sent).send(nowSec, true, out)
+			f.sent++
+			continue
+		}
+		e := s.unqueue()
+		switch {
+		case e.kept.msg.expired(nowSec):
+			out.Drops[DropExpired]++
+			out.hold(&e)
+		case e.qos == 0:
+			e.send(nowSec, false, out)
+			out.hold(&e)
+		default:
+			s.launch(nowSec, e, out)
+		}
+	}
+	s.spareFlow()
+}
+
+// launch gives e a packet id and a place in the window and sends it. The window has room.
+func (s *Session) launch(nowSec uint32, e entry, out *Out) {
+	f := s.flow
+	e.id = s.nextID()
+	if e.qos == 2 {
+		e.phase = awaitRec
+	}
+	e.send(nowSec, false, out)
+	f.window.push(e)
+	f.sent++
+	s.table.inflight++
+}
+
+// send appends the packet that e is about: its PUBLISH, or the PUBREL of one that the device has.
+func (e *entry) send(nowSec uint32, dup bool, out *Out) {
+	if e.phase == awaitComp {
+		out.ack(SendPubrel, e.id, 0)
+		return
+	}
+	sd := Send{Kind: SendPublish, PacketID: e.id, QoS: e.qos, Dup: dup, Retain: e.retain, Msg: &e.kept.msg, SubIDs: e.ids.slice()}
+	sd.countDown(nowSec)
+	out.Sends = append(out.Sends, sd)
+}
+
+// nextID is a packet id that is not in use [MQTT-2.2.1-4]. freeIDs remembers how far the ids ahead are free, so that
+// the window is searched once in a run of them and not for each message.
+func (s *Session) nextID() uint16 {
+	f := s.flow
+	for f.freeIDs == 0 {
+		f.freeIDs = f.freeRun(s.lastID)
+		if f.freeIDs == 0 {
+			s.lastID = after(s.lastID)
+		}
+	}
+	f.freeIDs--
+	s.lastID = after(s.lastID)
+	return s.lastID
+}
+
+// after is the packet id that follows id; 0 is none.
+func after(id uint16) uint16 {
+	if id == 65535 {
+		return 1
+	}
+	return id + 1
+}
+
+// freeRun is how many ids after last are not in use.
+func (f *flow) freeRun(last uint16) uint16 {
+	run := 65535
+	for i := range f.window.len() {
+		ahead := int(f.window.at(i).id) - int(last)
+		if ahead <= 0 {
+			ahead += 65535
+		}
+		run = min(run, ahead-1)
+	}
+	return uint16(run)
+}
+
+// acked is the place in the window of the packet id in ev, -1 when it is not there.
+func (s *Session) acked(ev *Event) int {
+	f := s.flow
+	if f == nil {
+		return -1
+	}
+	for i := range f.window.len() {
+		if f.window.at(i).id == ev.PacketID {
+			return i
+		}
+	}
+	return -1
+}
+
+// onPuback ends a QoS 1 message to the device. One that is not known answers an older life of the session.
+func (s *Session) onPuback(nowSec uint32, ev *Event, out *Out) {
+	i := s.acked(ev)
+	switch {
+	case i < 0:
+	case s.flow.window.at(i).phase != awaitAck:
+		out.close(reasonProtocolError)
+	default:
+		s.forget(i, out)
+		s.pump(nowSec, ev.Congested, out)
+	}
+}
+
+// onPubrec lets go of a QoS 2 message that the device has, and goes on to PUBREL; a reason of 0x80 or more ends it
+// [MQTT-4.3.3-4].
+func (s *Session) onPubrec(nowSec uint32, ev *Event, out *Out) {
+	i := s.acked(ev)
+	if i < 0 {
+		if s.version == version5 {
+			out.ack(SendPubrel, ev.PacketID, reasonIDNotFound)
+		} else {
+			out.ack(SendPubrel, ev.PacketID, 0)
+		}
+		return
+	}
+	e := s.flow.window.at(i)
+	switch {
+	case e.phase == awaitAck:
+		out.close(reasonProtocolError)
+	case ev.Reason >= reasonFailure:
+		s.forget(i, out)
+		s.pump(nowSec, ev.Congested, out)
+	default:
+		out.hold(e)
+		e.kept, e.ids, e.phase = nil, nil, awaitComp
+		out.ack(SendPubrel, e.id, 0)
+	}
+}
+
+// onPubcomp ends a QoS 2 message to the device.
+func (s *Session) onPubcomp(nowSec uint32, ev *Event, out *Out) {
+	i := s.acked(ev)
+	switch {
+	case i < 0:
+	case s.flow.window.at(i).phase != awaitComp:
+		out.close(reasonProtocolError)
+	default:
+		s.forget(i, out)
+		s.pump(nowSec, ev.Congested, out)
+	}
+}
+
+// onTooLarge counts a message as done that the device could not take [MQTT-3.1.2-25].
+func (s *Session) onTooLarge(nowSec uint32, ev *Event, out *Out) {
+	out.Drops[DropTooLarge]++
+	if i := s.acked(ev); i >= 0 && s.flow.window.at(i).phase != awaitComp {
+		s.forget(i, out)
+		s.pump(nowSec, ev.Congested, out)
+	}
+}

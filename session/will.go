@@ -1,0 +1,68 @@
+package session
+
+// will is a session's own copy of its Will.
+type will struct {
+	kept      *stored
+	delaySec  uint32
+	dueSec    uint32 // when it is published; Never while the session is live
+	expirySec uint32
+	hasExpiry bool
+}
+
+// setWill replaces the will by a copy of w, nil for none. It was published or dropped before.
+func (s *Session) setWill(w *Will, out *Out) {
+	s.dropWill(out)
+	if w == nil {
+		return
+	}
+	m := w.Message
+	m.kept = nil
+	s.will = &will{kept: s.table.store.keep(&m), delaySec: w.DelaySec, dueSec: Never, expirySec: w.ExpirySec, hasExpiry: w.HasExpiry}
+}
+
+// dropWill forgets the will.
+func (s *Session) dropWill(out *Out) {
+	if s.will == nil {
+		return
+	}
+	out.held = append(out.held, s.will.kept)
+	s.will = nil
+}
+
+// publishWill publishes the will and forgets it [MQTT-3.1.2-10].
+func (s *Session) publishWill(nowSec uint32, out *Out) {
+	if s.will == nil {
+		return
+	}
+	m := &s.will.kept.msg
+	m.From = s
+	if s.will.hasExpiry {
+		m.ExpiresAtSec = addSec(nowSec, s.will.expirySec)
+	}
+	out.Publishes = append(out.Publishes, m)
+	s.dropWill(out)
+}
+
+// willOnLoss publishes the will of a session that was just detached, or sets its time [MQTT-3.1.2-8]. The end of
+// the session, when it is sooner, publishes it too.
+func (s *Session) willOnLoss(nowSec uint32, out *Out) {
+	switch {
+	case s.will == nil:
+	case s.will.delaySec == 0:
+		s.publishWill(nowSec, out)
+	default:
+		s.will.dueSec = addSec(nowSec, s.will.delaySec)
+	}
+}
+
+// willOnReturn settles the will of the connection before, now that there is a new one: a delay that still runs is
+// cancelled [MQTT-3.1.3-9], a will without delay is published, because the older connection ends here.
+func (s *Session) willOnReturn(nowSec uint32, out *Out) {
+	switch {
+	case s.will == nil:
+	case s.state == live && s.will.delaySec == 0, s.state == detached && s.will.dueSec <= nowSec:
+		s.publishWill(nowSec, out)
+	default:
+		s.dropWill(out)
+	}
+}
