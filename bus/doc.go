@@ -1,0 +1,22 @@
+// Package bus is NATS: subjects, publish, subscribe, request, and the embedded server.
+//
+// It knows no devices and no sockets. Its user hands it batches of messages with MQTT topics, names interests by number,
+// and gets back what arrives for them. The contract:
+//
+//   - Subjects. A topic and its subject are a bijection (subject.go), byte for byte the mapping of NATS's own MQTT where that
+//     has one. A raw wildcard, space or control character of a device never reaches NATS.
+//   - Headers. Every uplink message has exactly one always-on header, TG (header.go), which a device cannot forge. MQTT 5
+//     fields travel as TG-Format, TG-Type, TG-Response, TG-Correlation, TG-Expiry and TG-User, only when present.
+//   - Uplink. One Publisher a shard takes batches without ever blocking, keeps their order and says Done once the NATS server
+//     has processed them. When the connection breaks, what was not confirmed is published again in order: QoS 1 and 2 at
+//     least once, QoS 0 at most once.
+//   - Downlink. Receive is called by one goroutine with runs of messages; while it blocks, a bounded queue fills, then
+//     the newest messages are dropped and counted. The interest of one filter yields a message once.
+//   - Echo. What this Bus publishes does not come back to its plain interests; queue interests do get it, because the group may
+//     have chosen us.
+//   - Poison. A message that NATS cannot take (payload, headers or subject too long, a reserved subject) is dropped and
+//     counted, and the pipeline goes on; Fits tells beforehand, so that a device can be refused with a reason.
+//
+// Nothing here logs. The number of goroutines depends on the number of publishers only: two for each, and a dozen for the
+// Bus, whatever the number of subscriptions and requests.
+package bus

@@ -1,0 +1,175 @@
+package bus
+
+import (
+	"encoding/base64"
+	"strconv"
+	"unsafe"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Headers of an uplink message.
+//
+//	TG: 1r c=pump-7 u=anna n=edge-1
+//	    || |        |      +-- node, with Options.HeaderNode
+//	    || |        +--------- user, with Options.HeaderUser
+//	    || +------------------ client id
+//	    |+-------------------- present if retain
+//	    +--------------------- QoS
+//
+// Values are percent-escaped (escape.go), so that nothing in them can forge a part or a header. The MQTT 5 fields come as headers of their own,
+// only when present; they may be set by backends on messages to devices, too:
+//
+//	TG-Format: 0 | 1               payload format indicator
+//	TG-Type: text                  content type, percent-escaped, spaces inside as they are
+//	TG-Response: subject           response topic, as the NATS subject to answer on
+//	TG-Correlation: base64         correlation data
+//	TG-Expiry: seconds
+//	TG-User: name=value            repeated, in order, percent-escaped; "=" is escaped in the name
+//
+// A response topic that is reserved ("$JS/API/…") is left out: a backend that answers there would act for the device with its own
+// rights.
+const (
+	headerTG          = "TG"
+	headerFormat      = "TG-Format"
+	headerType        = "TG-Type"
+	headerResponse    = "TG-Response"
+	headerCorrelation = "TG-Correlation"
+	headerExpiry      = "TG-Expiry"
+	headerUser        = "TG-User"
+
+	// HeaderBytesMax is the longest header block of a message: JetStream stores no longer one. A message beyond it is dropped and counted.
+	HeaderBytesMax = 65535
+
+	headerFrame = len("NATS/1.0\r\n\r\n")
+	headerLine  = len(": \r\n")
+)
+
+// verdict says whether a message can be published.
+type verdict uint8
+
+const (
+	fits verdict = iota
+	reservedTopic
+	longSubject
+	longHeader
+	longPayload
+)
+
+// encoder builds the NATS message of a device message in memory that it uses again: nats.go copies everything while it publishes.
+// Owned by one goroutine.
+type encoder struct {
+	count   *counters
+	user    bool
+	node    []byte // " n=…" or nothing
+	subject []byte
+	value   []byte
+	msg     nats.Msg
+	header  nats.Header // of messages without fields: TG only
+	rich    nats.Header // of messages with fields
+	one     [1]string   // the value of TG
+}
+
+func newEncoder(b *Bus) *encoder {
+	e := &encoder{count: &b.count, user: b.options.HeaderUser, rich: make(nats.Header)}
+	if b.options.HeaderNode {
+		e.node = appendEscaped([]byte(" n="), []byte(b.options.Node), wordPlain)
+	}
+	e.header = nats.Header{headerTG: e.one[:]}
+	return e
+}
+
+// encode returns the NATS message, valid until the next call. payloadMax is the server's limit, 0 when unknown.
+func (e *encoder) encode(m *Message, payloadMax int) (*nats.Msg, verdict) {
+	if len(m.Topic) == 0 || Reserved(m.Topic) {
+		return nil, reservedTopic
+	}
+	e.subject = AppendSubject(e.subject[:0], m.Topic)
+	if len(e.subject)+len(m.Reply) > SubjectBytesMax {
+		return nil, longSubject
+	}
+	e.value = e.appendTG(e.value[:0], m)
+	e.one[0] = borrow(e.value)
+	size := headerFrame + len(headerTG) + headerLine + len(e.value)
+	e.msg = nats.Msg{Subject: borrow(e.subject), Reply: borrow(m.Reply), Header: e.header, Data: m.Payload}
+	if !m.Fields.none() {
+		clear(e.rich)
+		e.rich[headerTG] = e.one[:]
+		e.msg.Header = e.rich
+		size += e.addFields(&m.Fields)
+	}
+	switch {
+	case size > HeaderBytesMax:
+		return nil, longHeader
+	case payloadMax > 0 && size+len(m.Payload) > payloadMax:
+		return nil, longPayload
+	}
+	return &e.msg, fits
+}
+
+func (e *encoder) appendTG(dst []byte, m *Message) []byte {
+	dst = append(dst, '0'+m.QoS)
+	if m.Retain {
+		dst = append(dst, 'r')
+	}
+	if len(m.ClientID) > 0 {
+		dst = appendEscaped(append(dst, " c="...), m.ClientID, wordPlain)
+	}
+	if e.user && len(m.User) > 0 {
+		dst = appendEscaped(append(dst, " u="...), m.User, wordPlain)
+	}
+	return append(dst, e.node...)
+}
+
+// addFields sets the headers of the fields and returns the bytes they add to the header block.
+func (e *encoder) addFields(f *Fields) (size int) {
+	set := func(name, value string) {
+		e.rich[name] = append(e.rich[name], value)
+		size += len(name) + headerLine + len(value)
+	}
+	if f.HasFormat {
+		set(headerFormat, strconv.Itoa(int(f.Format)))
+	}
+	if len(f.ContentType) > 0 {
+		set(headerType, string(appendEscaped(nil, f.ContentType, textPlain)))
+	}
+	if len(f.ResponseTopic) > 0 {
+		if Reserved(f.ResponseTopic) {
+			e.count.outBadFields.Add(1)
+		} else {
+			set(headerResponse, string(AppendSubject(nil, f.ResponseTopic)))
+		}
+	}
+	if len(f.CorrelationData) > 0 {
+		set(headerCorrelation, base64.StdEncoding.EncodeToString(f.CorrelationData))
+	}
+	if f.HasExpiry {
+		set(headerExpiry, strconv.FormatUint(uint64(f.ExpirySec), 10))
+	}
+	for i := range f.Users {
+		v := append(appendEscaped(nil, f.Users[i].Name, namePlain), '=')
+		set(headerUser, string(appendEscaped(v, f.Users[i].Value, textPlain)))
+	}
+	return size
+}
+
+// borrow is p as a string without a copy; it lives as long as p is not written.
+func borrow(p []byte) string {
+	return unsafe.String(unsafe.SliceData(p), len(p))
+}
+
+// Fits tells whether NATS can take a message: its subject, its headers, and with them its payload within the server's max_payload (0 before
+// the first connection: not checked). Safe from any goroutine, never blocks. It costs nothing worth counting for a message that is well below the
+// limits.
+func (b *Bus) Fits(m *Message) bool {
+	most := b.Status().MaxPayloadBytes
+	if m.Fields.none() && len(m.Topic) <= SubjectBytesMax/4-len(m.Reply) && len(m.Topic) > 0 && !Reserved(m.Topic) {
+		// Escaping makes three bytes of one at most; a level of one byte "*" becomes four with its separator.
+		head := headerFrame + 64 + 3*(len(m.ClientID)+len(m.User)+len(b.options.Node))
+		if head <= HeaderBytesMax && (most == 0 || head+len(m.Payload) <= most) {
+			return true
+		}
+	}
+	_, v := newEncoder(b).encode(m, most)
+	return v == fits
+}

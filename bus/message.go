@@ -1,0 +1,62 @@
+package bus
+
+// Message is one device message to publish. Its slices are borrowed from the Batch that fills it, until Batch.Done.
+type Message struct {
+	Topic, Payload []byte
+	ClientID       []byte // who published; empty: left out of the header
+	User           []byte // put into the header with Options.HeaderUser; empty: left out
+	QoS            uint8  // 0, 1, 2; decides what happens when the connection breaks
+	Retain         bool
+	Reply          []byte // NATS reply subject; empty: none
+	Fields         Fields
+}
+
+// Fields are the MQTT 5 properties that travel with a message; the zero value has none.
+type Fields struct {
+	HasFormat       bool
+	Format          byte   // payload format indicator, 0 or 1
+	ContentType     []byte // empty: absent
+	ResponseTopic   []byte // a topic name; empty: absent. On NATS it is a subject
+	CorrelationData []byte // any bytes; empty: absent
+	HasExpiry       bool
+	ExpirySec       uint32         // message expiry interval, seconds
+	Users           []UserProperty // in order
+}
+
+// UserProperty is one MQTT 5 user property.
+type UserProperty struct{ Name, Value []byte }
+
+// none tells whether no field is present.
+func (f *Fields) none() bool {
+	return !f.HasFormat && !f.HasExpiry && len(f.ContentType) == 0 && len(f.ResponseTopic) == 0 &&
+		len(f.CorrelationData) == 0 && len(f.Users) == 0
+}
+
+// Batch is the messages of one tick of one shard. A Publisher that took one owns it until Done.
+type Batch interface {
+	Len() int
+	// Bytes is the memory the batch holds; it counts against Options.PendingBytesMax.
+	Bytes() int
+	// Message fills m with message i. It is called on a bus goroutine, again after a broken connection, with increasing i.
+	Message(i int, m *Message)
+	// Done is called once, on a bus goroutine: the NATS server has processed the batch, or Close gave it up.
+	Done()
+}
+
+// Inbound is one message from NATS for one interest. Everything in it is borrowed until Options.Receive returns.
+type Inbound struct {
+	Interest uint32 // the id given to Subscribe
+	Topic    []byte // a valid topic name, never reserved
+	Payload  []byte
+	Reply    string // NATS subject for an answer, or ""
+
+	// FromDevice tells that another gateway published this for a device: its header TG was there. Anyone on NATS can write that header, so
+	// it tells QoS, retain and the client id for information, and proves nothing.
+	FromDevice bool
+	ClientID   []byte
+	QoS        uint8
+	Retain     bool
+
+	HasFields bool // at least one of Fields is present
+	Fields    Fields
+}
