@@ -44,7 +44,7 @@ const (
 	classBitsMin  = 9  // 512 B
 	classBitsMax  = 21 // 2 MiB, which holds the default longest tail
 	classes       = classBitsMax - classBitsMin + 1
-	classBytesMax = 2 << 20
+	classBytesMax = 8 << 20
 )
 
 // lend returns a new table entry with room for at least n bytes.
@@ -87,6 +87,14 @@ func (k *buffers) replace(b *buffer, mem []byte) {
 	k.held[b.kind] += cap(mem) - cap(b.mem)
 	k.put(b.mem)
 	b.mem = mem[:cap(mem)]
+}
+
+// enlarge doubles the entry's memory.
+func (k *buffers) enlarge(b *buffer) {
+	mem := k.get(2 * len(b.mem))
+	b.end = copy(mem, b.bytes())
+	b.off = 0
+	k.replace(b, mem)
 }
 
 // get returns memory of at least n bytes.

@@ -109,7 +109,6 @@ func (l *Loop) show(c *Conn, p []byte, own bool) {
 	l.showing, l.shown = 0, nil
 	if c.is(isEnded | isFinishing) {
 		l.bufs.drop(&c.tail)
-		rest = nil
 	} else {
 		l.keep(c, p, rest, own)
 	}

@@ -20,6 +20,11 @@ func (c *Conn) Begin() []byte {
 	}
 	l.soil(c)
 	b := l.bufs.at(c.batch)
+	if b.end > len(b.mem)/2 {
+		// Grown here, it comes from the free lists; grown by append, it would be garbage at the end of the tick:
+		// 35 kB per message to 100 devices in bursts of 100, now none (BenchmarkQoS0 in gateway).
+		l.bufs.enlarge(b)
+	}
 	return b.mem[:b.end]
 }
 
