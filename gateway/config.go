@@ -1,0 +1,350 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Config is everything an operator may set. The YAML file, the environment (GATEWAY_ and the path in capitals, such as
+// GATEWAY_NATS_URL) and the flags are three ways to fill this one struct; the tags are the only schema.
+type Config struct {
+	Node      string     `yaml:"node" doc:"name of this gateway in NATS, logs and metrics; default: the host name"`
+	Loops     int        `yaml:"loops" doc:"event loops; 0 is one per core"`
+	Listeners []string   `yaml:"listeners" doc:"where devices connect: mqtt://ADDR, ws://ADDR or any://ADDR (both on one port)"`
+	Admin     string     `yaml:"admin" doc:"address of /livez, /readyz and /metrics; empty for none"`
+	Data      string     `yaml:"data" doc:"directory of the embedded NATS server's streams"`
+	NATS      NATS       `yaml:"nats" doc:"the NATS behind the gateway"`
+	Auth      Auth       `yaml:"auth" doc:"who may connect"`
+	MQTT      MQTT       `yaml:"mqtt" doc:"what MQTT clients are told and held to"`
+	WebSocket WebSocket  `yaml:"websocket" doc:"WebSocket and plain devices on it"`
+	Session   SessionCfg `yaml:"session" doc:"what is kept for a device"`
+	Limits    Limits     `yaml:"limits" doc:"bounds on what one device can cost; each has a consequence and a counter"`
+	Drain     Drain      `yaml:"drain" doc:"how a stopping gateway sends its devices away"`
+	Log       Log        `yaml:"log" doc:"what is written to standard error"`
+
+	Diagnostics bool `yaml:"diagnostics" doc:"offer /echo on WebSocket listeners, which returns every message as it came"`
+}
+
+// NATS says which NATS server to use and how to log in to it.
+type NATS struct {
+	URL    string `yaml:"url" doc:"embedded, or nats://HOST:PORT of one or more external servers, separated by commas"`
+	Listen string `yaml:"listen" doc:"where the embedded server listens for NATS clients; empty for nowhere"`
+	Creds  string `yaml:"creds" doc:"file with user JWT and seed (external NATS)"`
+	NKey   string `yaml:"nkey" doc:"file with an nkey seed (external NATS)"`
+	Token  string `yaml:"token" secret:"true" doc:"token (external NATS)"`
+	User   string `yaml:"user" doc:"user name (external NATS)"`
+
+	Password string  `yaml:"password" secret:"true" doc:"password (external NATS)"`
+	TLS      NATSTLS `yaml:"tls" doc:"TLS towards an external NATS"`
+
+	HeaderUser bool `yaml:"header_user" doc:"put the device's user name into the TG header"`
+	HeaderNode bool `yaml:"header_node" doc:"put this gateway's node name into the TG header"`
+	// UplinkBytesMax bounds what one loop holds for a NATS that is slow or away. Beyond it reading from devices that
+	// publish pauses; nothing is dropped.
+	UplinkBytesMax int `yaml:"uplink_bytes_max" doc:"bytes each loop buffers towards NATS before it pauses reading from publishing devices"`
+}
+
+// NATSTLS is TLS towards an external NATS server.
+type NATSTLS struct {
+	Enabled bool   `yaml:"enabled" doc:"use TLS even when the URL does not say tls://"`
+	CA      string `yaml:"ca" doc:"PEM file of the authorities to trust; empty for the system's"`
+	Cert    string `yaml:"cert" doc:"PEM file of the client certificate"`
+	Key     string `yaml:"key" doc:"PEM file of the client key"`
+}
+
+// Auth says who may connect.
+type Auth struct {
+	Anonymous string `yaml:"anonymous" doc:"where devices may connect without credentials: loopback or anywhere"`
+}
+
+// MQTT holds what CONNACK promises and what clients are held to.
+type MQTT struct {
+	KeepAliveMax    time.Duration `yaml:"keep_alive_max" doc:"longest keep-alive; MQTT 5 clients that ask for more (or none) are told this one; 0 for no bound"`
+	ReceiveMax      int           `yaml:"receive_max" doc:"QoS 1 and 2 messages a device may have unacknowledged; beyond it is closed with 0x93"`
+	InflightMax     int           `yaml:"inflight_max" doc:"QoS 1 and 2 messages unacknowledged by one device; further ones wait in its queue"`
+	TopicAliasMax   int           `yaml:"topic_alias_max" doc:"topic aliases a device may set up"`
+	TopicLevelsMax  int           `yaml:"topic_levels_max" doc:"levels of a topic or filter; beyond it is refused"`
+	TopicBytesMax   int           `yaml:"topic_bytes_max" doc:"bytes of a topic or filter; beyond it is refused"`
+	RetainAvailable bool          `yaml:"retain_available" doc:"keep retained messages"`
+	RetainedMax     int           `yaml:"retained_max" doc:"retained messages kept; those of further topics are delivered but not kept"`
+	StrictMapping   bool          `yaml:"strict_mapping" doc:"refuse topics that NATS's own MQTT would refuse instead of escaping them"`
+}
+
+// WebSocket holds what concerns WebSocket listeners.
+type WebSocket struct {
+	Origins      []string      `yaml:"origins" doc:"hosts that browsers may come from; empty for the listener's own host only, * for any"`
+	PingInterval time.Duration `yaml:"ping_interval" doc:"server pings to plain devices; two unanswered ones close the connection"`
+	UpTopic      string        `yaml:"up_topic" doc:"topic on which a plain device's messages are published"`
+	DownTopic    string        `yaml:"down_topic" doc:"topic from which a plain device gets its messages"`
+}
+
+// SessionCfg bounds what is kept for one device.
+type SessionCfg struct {
+	ExpiryMax     time.Duration `yaml:"expiry_max" doc:"longest time a session outlives its connection (also 3.1.1 clean=0)"`
+	QueueCountMax int           `yaml:"queue_count_max" doc:"messages queued for one device; beyond, queue_policy decides"`
+	QueueBytesMax int           `yaml:"queue_bytes_max" doc:"bytes queued for one device; beyond, queue_policy decides"`
+	QueuePolicy   string        `yaml:"queue_policy" doc:"drop-oldest, drop-newest or disconnect"`
+	QueueQoS0     bool          `yaml:"queue_qos0" doc:"queue QoS 0 messages for an absent device too"`
+	Max           int           `yaml:"max" doc:"sessions of one loop; further clients are refused with 0x97"`
+}
+
+// Limits bounds what one connection can cost.
+type Limits struct {
+	ConnectBytesMax  int           `yaml:"connect_bytes_max" doc:"largest CONNECT packet"`
+	PacketBytesMax   int           `yaml:"packet_bytes_max" doc:"largest MQTT packet or WebSocket message; beyond it the connection is closed with 0x95 or 1009"`
+	ConnectTime      time.Duration `yaml:"connect_time" doc:"from accept until CONNECT or the WebSocket handshake is complete"`
+	PacketTime       time.Duration `yaml:"packet_time" doc:"from the first to the last byte of one packet"`
+	BatchBytesMax    int           `yaml:"batch_bytes_max" doc:"bytes a device may leave unread: beyond it QoS 0 is dropped and QoS 1/2 waits in the queue"`
+	StallTime        time.Duration `yaml:"stall_time" doc:"how long unread bytes may not move at all before the connection is closed"`
+	SubscriptionsMax int           `yaml:"subscriptions_max" doc:"subscriptions of one session; further ones are refused with 0x97"`
+	ConnectionsMax   int           `yaml:"connections_max" doc:"connections of one loop; 0 for as many as descriptors allow"`
+	RequestsMax      int           `yaml:"requests_max" doc:"unanswered requests of one plain device"`
+}
+
+// Drain says how a stopping gateway sends its devices away.
+type Drain struct {
+	Rate int           `yaml:"rate" doc:"devices told per second; 0 for all at once"`
+	Time time.Duration `yaml:"time" doc:"longest drain; whoever is left then is closed at once"`
+}
+
+// Log says what is logged.
+type Log struct {
+	Level  string `yaml:"level" doc:"debug, info, warn or error"`
+	Format string `yaml:"format" doc:"json, pretty, or auto (pretty on a terminal)"`
+}
+
+// Default is the configuration of a gateway started with no arguments.
+func Default() Config {
+	return Config{
+		Listeners: []string{"mqtt://127.0.0.1:1883", "ws://127.0.0.1:8083"},
+		Admin:     "127.0.0.1:8080",
+		Data:      "./gateway-data",
+		NATS:      NATS{URL: "embedded", Listen: "127.0.0.1:4222", UplinkBytesMax: 8 << 20},
+		Auth:      Auth{Anonymous: "loopback"},
+		MQTT: MQTT{
+			KeepAliveMax: 20 * time.Minute, ReceiveMax: 256, InflightMax: 256, TopicAliasMax: 32, TopicLevelsMax: 64,
+			TopicBytesMax: 1024, RetainAvailable: true, RetainedMax: 1_000_000,
+		},
+		WebSocket: WebSocket{PingInterval: 25 * time.Second, UpTopic: "devices/{client-id}/up", DownTopic: "devices/{client-id}/down"},
+		Session: SessionCfg{
+			ExpiryMax: 24 * time.Hour, QueueCountMax: 1000, QueueBytesMax: 1 << 20, QueuePolicy: "drop-oldest", Max: 1_000_000,
+		},
+		Limits: Limits{
+			ConnectBytesMax: 16 << 10, PacketBytesMax: 1 << 20, ConnectTime: 10 * time.Second, PacketTime: 30 * time.Second,
+			BatchBytesMax: 1 << 20, StallTime: 30 * time.Second, SubscriptionsMax: 1000, RequestsMax: 16,
+		},
+		Drain: Drain{Rate: 5000, Time: 20 * time.Second},
+		Log:   Log{Level: "info", Format: "auto"},
+	}
+}
+
+// FieldError is one thing wrong with a Config: where, what, and how to mend it.
+type FieldError struct {
+	Path string // path of YAML names, such as listeners[1]
+	What string
+	Fix  string
+}
+
+// Error is one line for a person.
+func (e *FieldError) Error() string {
+	if e.Fix == "" {
+		return e.Path + ": " + e.What
+	}
+	return e.Path + ": " + e.What + "; fix: " + e.Fix
+}
+
+// Validate returns everything that is wrong with c, not just the first thing.
+func (c *Config) Validate() []*FieldError {
+	v := validator{}
+	c.validateListeners(&v)
+	c.validateNATS(&v)
+	c.validateRanges(&v)
+	if c.Admin != "" {
+		if _, err := ResolveAddr(c.Admin); err != nil {
+			v.add("admin", err.Error(), "an address such as 127.0.0.1:8080, or empty for none")
+		}
+	}
+	v.oneOf("session.queue_policy", c.Session.QueuePolicy, "drop-oldest", "drop-newest", "disconnect")
+	v.oneOf("auth.anonymous", c.Auth.Anonymous, "loopback", "anywhere")
+	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
+	v.oneOf("log.format", c.Log.Format, "json", "pretty", "auto")
+	for _, t := range []struct{ path, pattern string }{
+		{"websocket.up_topic", c.WebSocket.UpTopic}, {"websocket.down_topic", c.WebSocket.DownTopic},
+	} {
+		if !strings.Contains(t.pattern, clientIDPlace) || strings.ContainsAny(t.pattern, "+#") || strings.HasPrefix(t.pattern, "$") {
+			v.add(t.path, fmt.Sprintf("%q is not a topic with %s in it", t.pattern, clientIDPlace), "a topic such as devices/"+clientIDPlace+"/up")
+		}
+	}
+	return v.errs
+}
+
+// clientIDPlace stands for the client id in topic patterns.
+const clientIDPlace = "{client-id}"
+
+type validator struct{ errs []*FieldError }
+
+func (v *validator) add(path, what, fix string) {
+	v.errs = append(v.errs, &FieldError{path, what, fix})
+}
+
+func (v *validator) oneOf(path, got string, want ...string) {
+	for _, w := range want {
+		if got == w {
+			return
+		}
+	}
+	v.add(path, fmt.Sprintf("%q is none of %s", got, strings.Join(want, ", ")), "")
+}
+
+func (v *validator) between(path string, got, low, high int) {
+	if got < low || got > high {
+		v.add(path, fmt.Sprintf("%d is not between %d and %d", got, low, high), "")
+	}
+}
+
+func (c *Config) validateListeners(v *validator) {
+	if len(c.Listeners) == 0 {
+		v.add("listeners", "no listener: no device could connect", "listeners: [mqtt://127.0.0.1:1883]")
+	}
+	for i, s := range c.Listeners {
+		path := fmt.Sprintf("listeners[%d]", i)
+		l, err := ParseListener(s)
+		if err != nil {
+			v.add(path, err.Error(), "mqtt://ADDR:PORT, ws://ADDR:PORT or any://ADDR:PORT")
+			continue
+		}
+		if c.Auth.Anonymous == "loopback" && !l.Addr.Addr().IsLoopback() {
+			v.add(path, s+" lets anybody on the network in, as devices log in without credentials",
+				"listen on 127.0.0.1, or put the gateway behind something that authenticates and set auth.anonymous: anywhere")
+		}
+	}
+}
+
+func (c *Config) validateNATS(v *validator) {
+	if c.NATS.URL == "embedded" {
+		if c.NATS.Listen != "" {
+			if _, err := ResolveAddr(c.NATS.Listen); err != nil {
+				v.add("nats.listen", err.Error(), "an address such as 127.0.0.1:4222, or empty for none")
+			}
+		}
+		if c.Data == "" {
+			v.add("data", "the embedded NATS needs a directory", "data: ./gateway-data")
+		}
+		return
+	}
+	for s := range strings.SplitSeq(c.NATS.URL, ",") {
+		u, err := url.Parse(strings.TrimSpace(s))
+		if err != nil || u.Host == "" || (u.Scheme != "nats" && u.Scheme != "tls") {
+			v.add("nats.url", fmt.Sprintf("%q is not the address of a NATS server", s), "embedded, or nats://HOST:4222")
+		}
+	}
+	ways := 0
+	for _, s := range []string{c.NATS.Creds, c.NATS.NKey, c.NATS.Token, c.NATS.User} {
+		if s != "" {
+			ways++
+		}
+	}
+	if ways > 1 {
+		v.add("nats", "creds, nkey, token and user are different ways to log in", "keep one of them")
+	}
+	if (c.NATS.TLS.Cert == "") != (c.NATS.TLS.Key == "") {
+		v.add("nats.tls", "a client certificate needs both cert and key", "")
+	}
+}
+
+func (c *Config) validateRanges(v *validator) {
+	const gib = 1 << 30
+	v.between("loops", c.Loops, 0, 1024)
+	v.between("nats.uplink_bytes_max", c.NATS.UplinkBytesMax, 64<<10, gib)
+	v.between("mqtt.receive_max", c.MQTT.ReceiveMax, 1, 65535)
+	v.between("mqtt.inflight_max", c.MQTT.InflightMax, 1, 65535)
+	v.between("mqtt.topic_alias_max", c.MQTT.TopicAliasMax, 0, 65535)
+	v.between("mqtt.topic_levels_max", c.MQTT.TopicLevelsMax, 1, 128)
+	v.between("mqtt.topic_bytes_max", c.MQTT.TopicBytesMax, 1, 65535)
+	v.between("mqtt.retained_max", c.MQTT.RetainedMax, 0, gib)
+	v.between("session.queue_count_max", c.Session.QueueCountMax, 0, 1_000_000)
+	v.between("session.queue_bytes_max", c.Session.QueueBytesMax, 0, gib)
+	v.between("session.max", c.Session.Max, 1, gib)
+	v.between("limits.connect_bytes_max", c.Limits.ConnectBytesMax, 128, 1<<20)
+	v.between("limits.packet_bytes_max", c.Limits.PacketBytesMax, 128, 256<<20)
+	v.between("limits.batch_bytes_max", c.Limits.BatchBytesMax, 4<<10, gib)
+	v.between("limits.subscriptions_max", c.Limits.SubscriptionsMax, 1, gib)
+	v.between("limits.connections_max", c.Limits.ConnectionsMax, 0, gib)
+	v.between("limits.requests_max", c.Limits.RequestsMax, 1, 10_000)
+	v.between("drain.rate", c.Drain.Rate, 0, gib)
+	for _, d := range []struct {
+		path string
+		got  time.Duration
+		low  time.Duration
+	}{
+		{"mqtt.keep_alive_max", c.MQTT.KeepAliveMax, 0}, {"websocket.ping_interval", c.WebSocket.PingInterval, time.Second},
+		{"session.expiry_max", c.Session.ExpiryMax, 0}, {"limits.connect_time", c.Limits.ConnectTime, time.Second},
+		{"limits.packet_time", c.Limits.PacketTime, time.Second}, {"limits.stall_time", c.Limits.StallTime, time.Second},
+		{"drain.time", c.Drain.Time, 0},
+	} {
+		if d.got < d.low || d.got > 10*365*24*time.Hour {
+			v.add(d.path, fmt.Sprintf("%v is not between %v and ten years", d.got, d.low), "")
+		}
+	}
+	if c.MQTT.KeepAliveMax > 65535*time.Second {
+		v.add("mqtt.keep_alive_max", "MQTT can express 18h12m15s at most", "0 for no bound")
+	}
+}
+
+// Listener is a parsed entry of Config.Listeners.
+type Listener struct {
+	Scheme string // mqtt, ws or any
+	Addr   netip.AddrPort
+}
+
+// String is the listener as it is written in a configuration.
+func (l Listener) String() string { return l.Scheme + "://" + l.Addr.String() }
+
+// ParseListener reads SCHEME://ADDR:PORT.
+func ParseListener(s string) (Listener, error) {
+	scheme, rest, ok := strings.Cut(s, "://")
+	if !ok {
+		return Listener{}, fmt.Errorf("%q has no scheme", s)
+	}
+	if scheme != "mqtt" && scheme != "ws" && scheme != "any" {
+		return Listener{}, fmt.Errorf("scheme %q is none of mqtt, ws, any", scheme)
+	}
+	addr, err := ResolveAddr(strings.TrimSuffix(rest, "/"))
+	return Listener{scheme, addr}, err
+}
+
+var hostForm = regexp.MustCompile(`^[A-Za-z0-9_.-]*$`)
+
+// ResolveAddr reads HOST:PORT; an empty host is every address, a name is looked up.
+func ResolveAddr(s string) (netip.AddrPort, error) {
+	host, portText, err := net.SplitHostPort(s)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("%q is not ADDR:PORT", s)
+	}
+	port, err := strconv.ParseUint(portText, 10, 16)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("%q is not a port number", portText)
+	}
+	if host == "" {
+		return netip.AddrPortFrom(netip.IPv6Unspecified(), uint16(port)), nil
+	}
+	if a, err := netip.ParseAddr(host); err == nil {
+		return netip.AddrPortFrom(a, uint16(port)), nil
+	}
+	if !hostForm.MatchString(host) {
+		return netip.AddrPort{}, fmt.Errorf("%q is not a host", host)
+	}
+	ips, err := net.LookupIP(host)
+	if err != nil || len(ips) == 0 {
+		return netip.AddrPort{}, errors.Join(fmt.Errorf("host %q is unknown", host), err)
+	}
+	a, _ := netip.AddrFromSlice(ips[0])
+	return netip.AddrPortFrom(a.Unmap(), uint16(port)), nil
+}

@@ -1,0 +1,204 @@
+package gateway
+
+import (
+	"crypto/rand"
+	"unicode/utf8"
+
+	"github.com/tidegate/tidegate/bus"
+	"github.com/tidegate/tidegate/epoll"
+	"github.com/tidegate/tidegate/gateway/mqtt"
+	"github.com/tidegate/tidegate/gateway/ws"
+	"github.com/tidegate/tidegate/session"
+)
+
+// onFirstPacket handles the first packet of a connection: whose home is elsewhere is sent there. ok is false when the
+// connection does not go on here.
+func (s *shard) onFirstPacket(c *epoll.Conn, d *device, packet []byte) (ok bool) {
+	// The first packet must be CONNECT [MQTT-3.1.0-1].
+	if mqtt.Type(packet[0]>>4) != mqtt.TypeConnect {
+		s.close(c, d, reasonProtocol)
+		return false
+	}
+	if id, _, whole := mqtt.PeekClientID(packet); whole && len(id) > 0 {
+		if to := s.gw.home(id); to != s {
+			s.sendHome(c, d, to)
+			return false
+		}
+	}
+	s.count.packetsIn[mqtt.TypeConnect]++
+	r := mqtt.Decode(packet, 0, &s.packet)
+	if d.version = s.packet.Version; d.version < mqtt.V31 || d.version > mqtt.V5 {
+		d.version = mqtt.V311
+	}
+	if r == mqtt.Success {
+		r = s.checkConnect(d, &s.packet)
+	}
+	if r != mqtt.Success {
+		s.refuse(c, d, r)
+		return false
+	}
+	s.connect(c, d, &s.packet)
+	return d.state == stateLive
+}
+
+// refuse answers CONNECT with a reason and closes.
+func (s *shard) refuse(c *epoll.Conn, d *device, r mqtt.Reason) {
+	s.count.refusedConnects++
+	// A packet that cannot even be read as CONNECT gets no answer in 3.1.1 ; in 5.0 it may.
+	if d.version == mqtt.V5 || mqtt.ReturnCode311(r) != 0 {
+		s.connack = mqtt.ConnackOut{Reason: r, MaxQoS: allQoS}
+		s.send(c, d, mqtt.AppendConnack(s.scratch[:0], d.version, &s.connack))
+	}
+	s.close(c, d, reasonOfMQTT(r))
+}
+
+// allQoS leaves Maximum QoS out of CONNACK: 2 is what that means [MQTT-3.2.2-9].
+const allQoS = 0xFF
+
+// checkConnect is what the gateway, not the codec, demands of CONNECT.
+func (s *shard) checkConnect(d *device, p *mqtt.Packet) mqtt.Reason {
+	q := &p.Connect
+	switch {
+	case len(q.ClientID) == 0 && p.Version == mqtt.V31:
+		return mqtt.ClientIdentifierNotValid
+	case len(q.ClientID) == 0 && p.Version == mqtt.V311 && !q.CleanStart: // [MQTT-3.1.3-8]
+		return mqtt.ClientIdentifierNotValid
+	case p.Version == mqtt.V5 && p.Props.Has(mqtt.PropAuthMethod): // [MQTT-4.12.0-1]
+		return mqtt.BadAuthenticationMethod
+	case !q.HasWill:
+		return mqtt.Success
+	case bus.Reserved(q.WillTopic) || !s.topicWithin(q.WillTopic):
+		return mqtt.TopicNameInvalid
+	case q.WillRetain && !s.cfg.MQTT.RetainAvailable: // [MQTT-3.2.2-13]
+		return mqtt.RetainNotSupported
+	case q.WillProps.Has(mqtt.PropPayloadFormat) && q.WillProps.PayloadFormat == 1 && !utf8.Valid(q.WillPayload):
+		return mqtt.PayloadFormatInvalid
+	}
+	return mqtt.Success
+}
+
+// connect opens the session, answers CONNACK and sends what the session still owes.
+func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
+	q := &p.Connect
+	now := s.loop.NowSec()
+	assigned := len(q.ClientID) == 0
+	if assigned {
+		q.ClientID = s.assignClientID()
+	}
+	in := session.Connect{
+		ClientID: q.ClientID, CleanStart: q.CleanStart, Version: uint8(p.Version), ReceiveMax: 65535,
+	}
+	d.packetMax = 0
+	if p.Version == mqtt.V5 {
+		if p.Props.Has(mqtt.PropSessionExpiry) {
+			in.ExpirySec = p.Props.SessionExpirySec
+		}
+		if p.Props.Has(mqtt.PropReceiveMax) {
+			in.ReceiveMax = p.Props.ReceiveMax
+		}
+		if p.Props.Has(mqtt.PropMaxPacketBytes) {
+			d.packetMax = p.Props.MaxPacketBytes
+		}
+	} else if !q.CleanStart {
+		in.ExpirySec = 0xFFFFFFFF
+	}
+	var will session.Will
+	if q.HasWill {
+		s.fillWill(&will, p, now)
+		in.Will = &will
+	}
+	s.out.Reset()
+	sess, present := s.table.Open(now, &in, uint64(c.Handle()), &s.out)
+	if sess == nil {
+		s.out.Reset()
+		s.refuse(c, d, mqtt.QuotaExceeded)
+		return
+	}
+	s.evict(s.out.Evict)
+	d.sess, d.state, d.partialSec = sess, stateLive, 0
+	if s.cfg.NATS.HeaderUser && q.HasUsername {
+		d.extra().user = append([]byte(nil), q.Username...)
+	}
+	if p.Version == mqtt.V5 && in.ExpirySec != 0 {
+		d.extra().expiry = in.ExpirySec
+	}
+	s.count.live[d.kind()]++
+	s.count.connects++
+	// CONNACK comes first [MQTT-3.2.0-1], what is in flight second, and then what the connect set off, which may be a will for
+	// this very session.
+	s.acknowledgeConnect(c, d, p, in.ExpirySec, present, assigned)
+	s.event = session.Event{Kind: session.Resume}
+	sess.Step(now, &s.event, &s.out)
+	s.apply(c, d, &s.out)
+	s.proceed(c, d)
+}
+
+// evict closes the connection that had the session before [MQTT-3.1.4-3].
+func (s *shard) evict(owner uint64) {
+	if owner == 0 {
+		return
+	}
+	if old := s.loop.Conn(epoll.Handle(owner)); old != nil {
+		s.count.takeovers++
+		s.close(old, s.devices.At(old.Slot()), reasonTakenOver)
+	}
+}
+
+func (s *shard) fillWill(w *session.Will, p *mqtt.Packet, now uint32) {
+	q := &p.Connect
+	s.props = q.WillProps.AppendForward(s.props[:0])
+	w.Message = session.Message{
+		Topic: q.WillTopic, Payload: q.WillPayload, Props: s.props, QoS: q.WillQoS, Retain: q.WillRetain,
+	}
+	if q.WillProps.Has(mqtt.PropWillDelay) {
+		w.DelaySec = q.WillProps.WillDelaySec
+	}
+	if q.WillProps.Has(mqtt.PropMessageExpiry) {
+		w.HasExpiry, w.ExpirySec = true, q.WillProps.MessageExpirySec
+	}
+}
+
+// assignClientID makes an id whose home is this shard.
+func (s *shard) assignClientID() []byte {
+	for {
+		id := []byte("tg-" + rand.Text())
+		if s.gw.home(id) == s {
+			return id
+		}
+	}
+}
+
+// acknowledgeConnect sends CONNACK; an MQTT 5 client is told every bound that it will be held to.
+func (s *shard) acknowledgeConnect(c *epoll.Conn, d *device, p *mqtt.Packet, expirySec uint32, present, assigned bool) {
+	out := &s.connack
+	*out = mqtt.ConnackOut{SessionPresent: present, MaxQoS: allQoS}
+	d.keepAliveSec = p.Connect.KeepAliveSec
+	if d.version == mqtt.V5 {
+		limit := uint32(s.cfg.MQTT.KeepAliveMax.Seconds())
+		if asked := uint32(d.keepAliveSec); limit > 0 && (asked == 0 || asked > limit) {
+			d.keepAliveSec = uint16(limit)
+			out.HasServerKeepAlive, out.ServerKeepAliveSec = true, d.keepAliveSec
+		}
+		if limit := uint32(s.cfg.Session.ExpiryMax.Seconds()); expirySec > limit {
+			out.HasSessionExpiry, out.SessionExpirySec = true, limit
+		}
+		if assigned {
+			out.AssignedClientID = p.Connect.ClientID
+		}
+		out.ReceiveMax = uint16(s.cfg.MQTT.ReceiveMax)
+		out.TopicAliasMax = uint16(s.cfg.MQTT.TopicAliasMax)
+		out.MaxPacketBytes = uint32(s.cfg.Limits.PacketBytesMax)
+		out.RetainUnavailable = !s.cfg.MQTT.RetainAvailable
+	}
+	s.count.packetsOut[mqtt.TypeConnack]++
+	s.send(c, d, mqtt.AppendConnack(s.scratch[:0], d.version, out))
+}
+
+// send appends whole MQTT packets to the connection's batch, framed as it needs.
+func (s *shard) send(c *epoll.Conn, d *device, packet []byte) {
+	if d.wire == wireFrameMQTT {
+		c.End(ws.AppendFrame(c.Begin(), ws.OpBinary, packet))
+		return
+	}
+	c.End(append(c.Begin(), packet...))
+}

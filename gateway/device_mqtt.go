@@ -1,0 +1,306 @@
+package gateway
+
+import (
+	"bytes"
+	"unicode/utf8"
+
+	"github.com/tidegate/tidegate/bus"
+	"github.com/tidegate/tidegate/epoll"
+	"github.com/tidegate/tidegate/gateway/mqtt"
+	"github.com/tidegate/tidegate/session"
+)
+
+// onPackets handles every whole packet in p and returns what is left of it.
+func (s *shard) onPackets(c *epoll.Conn, d *device, p []byte) (rest []byte) {
+	now := s.loop.NowSec()
+	for {
+		limit := s.cfg.Limits.PacketBytesMax
+		if d.state == stateOpening {
+			limit = s.cfg.Limits.ConnectBytesMax
+		}
+		packet, n, r := mqtt.Next(p, limit)
+		if r != mqtt.Success {
+			s.failPacket(c, d, r)
+			return nil
+		}
+		if n == 0 {
+			break
+		}
+		if mqtt.Type(packet[0]>>4) == mqtt.TypePublish && s.uplink.full() {
+			s.pausePublisher(c)
+			d.partialSec = 0
+			return p
+		}
+		if d.state == stateOpening {
+			if !s.onFirstPacket(c, d, packet) {
+				return p // unread, for the home shard; or closed
+			}
+		} else if !s.onPacket(c, d, packet) {
+			return nil
+		}
+		d.lastSec = now
+		p = p[n:]
+	}
+	switch {
+	case len(p) == 0:
+		d.partialSec = 0
+	case d.partialSec == 0:
+		d.partialSec = now
+	}
+	return p
+}
+
+// failPacket ends a connection whose bytes are no packet we take.
+func (s *shard) failPacket(c *epoll.Conn, d *device, r mqtt.Reason) {
+	s.close(c, d, reasonOfMQTT(r))
+}
+
+// onPacket handles one packet of a live device; false: the connection is closed.
+func (s *shard) onPacket(c *epoll.Conn, d *device, packet []byte) bool {
+	p := &s.packet
+	r := mqtt.Decode(packet, d.version, p)
+	if r == mqtt.Success {
+		r = mqtt.ClientFault(p) // a server's packet, or a server's property
+	}
+	if r != mqtt.Success {
+		s.failPacket(c, d, r)
+		return false
+	}
+	s.count.packetsIn[p.Type]++
+	ev := &s.event
+	*ev = session.Event{PacketID: p.PacketID, Reason: uint8(p.Reason)}
+	switch p.Type {
+	case mqtt.TypePublish:
+		return s.onPublish(c, d, p, ev)
+	case mqtt.TypePuback:
+		ev.Kind = session.Puback
+	case mqtt.TypePubrec:
+		ev.Kind = session.Pubrec
+	case mqtt.TypePubrel:
+		ev.Kind = session.Pubrel
+	case mqtt.TypePubcomp:
+		ev.Kind = session.Pubcomp
+	case mqtt.TypeSubscribe:
+		return s.onSubscribe(c, d, p, ev)
+	case mqtt.TypeUnsubscribe:
+		ev.Kind, ev.Filters = session.Unsubscribe, s.sessionFilters(p.Filters)
+	case mqtt.TypePingreq:
+		s.count.packetsOut[mqtt.TypePingresp]++
+		s.send(c, d, mqtt.AppendPingresp(s.scratch[:0]))
+		return true
+	case mqtt.TypeDisconnect:
+		s.onDisconnect(c, d, p)
+		return false
+	default:
+		// A second CONNECT ends the connection; it is not a new login [MQTT-3.1.0-2]. Nor may a client send AUTH
+		// without a method in CONNECT [MQTT-4.12.0-7].
+		s.close(c, d, reasonProtocol)
+		return false
+	}
+	return s.step(c, d, ev)
+}
+
+// step runs the session on what the device did and carries out what comes of it; false: the connection is closed.
+func (s *shard) step(c *epoll.Conn, d *device, ev *session.Event) bool {
+	s.out.Reset()
+	d.sess.Step(s.loop.NowSec(), ev, &s.out)
+	return s.apply(c, d, &s.out)
+}
+
+// apply carries out the effects of a step on the device that caused it.
+func (s *shard) apply(c *epoll.Conn, d *device, out *session.Out) bool {
+	s.applySends(c, d, d.sess, out)
+	if len(out.Interests) > 0 {
+		s.applyInterests(out.Interests)
+	}
+	for _, m := range out.Publishes {
+		s.route(m, d.user())
+	}
+	s.countDrops(out)
+	if out.Close {
+		s.close(c, d, reasonOfMQTT(mqtt.Reason(out.CloseReason)))
+	}
+	return !c.Closing()
+}
+
+// onPublish takes a message from the device.
+func (s *shard) onPublish(c *epoll.Conn, d *device, p *mqtt.Packet, ev *session.Event) bool {
+	m := &s.message
+	*m = session.Message{Topic: p.Topic, Payload: p.Payload, QoS: p.QoS, Retain: p.Retain, From: d.sess}
+	if d.version == mqtt.V5 && !s.publishProperties(c, d, p, m) {
+		return false
+	}
+	verdict := s.checkPublish(d, p, m)
+	if verdict == mqtt.RetainNotSupported { // the client was told in CONNACK [MQTT-3.2.2-14]
+		s.close(c, d, reasonRetain)
+		return false
+	}
+	if verdict != mqtt.Success {
+		s.refusePublish(c, d, p, verdict)
+		return true
+	}
+	ev.Kind, ev.Msg, ev.QoS, ev.Dup = session.Publish, m, p.QoS, p.Dup
+	if !s.step(c, d, ev) || p.QoS == 0 {
+		return !c.Closing()
+	}
+	// The message is in the tick's batch and in the sessions here: it is taken over.
+	*ev = session.Event{Kind: session.Accepted, PacketID: p.PacketID}
+	return s.step(c, d, ev)
+}
+
+// refusePublish answers a message that is not taken. An MQTT 5 client is told why; one of 3.x can't be
+// [MQTT-3.3.5-2], so that its message is acknowledged and goes nowhere.
+func (s *shard) refusePublish(c *epoll.Conn, d *device, p *mqtt.Packet, r mqtt.Reason) {
+	s.count.refused++
+	switch p.QoS {
+	case 1:
+		s.count.packetsOut[mqtt.TypePuback]++
+		s.send(c, d, mqtt.AppendPuback(s.scratch[:0], d.version, p.PacketID, r))
+	case 2:
+		s.count.packetsOut[mqtt.TypePubrec]++
+		s.send(c, d, mqtt.AppendPubrec(s.scratch[:0], d.version, p.PacketID, r))
+	}
+}
+
+// publishProperties resolves the topic alias and takes over what goes on with the message; false: closed.
+func (s *shard) publishProperties(c *epoll.Conn, d *device, p *mqtt.Packet, m *session.Message) bool {
+	props := &p.Props
+	if props.Has(mqtt.PropTopicAlias) {
+		// An alias above what CONNACK allowed is an error [MQTT-3.3.2-9].
+		alias := int(props.TopicAlias)
+		if alias == 0 || alias > s.cfg.MQTT.TopicAliasMax {
+			s.close(c, d, reasonTopicAlias)
+			return false
+		}
+		more := d.extra()
+		for len(more.aliases) < alias {
+			more.aliases = append(more.aliases, nil)
+		}
+		if len(p.Topic) > 0 {
+			more.aliases[alias-1] = append(more.aliases[alias-1][:0], p.Topic...)
+		} else if m.Topic = more.aliases[alias-1]; len(m.Topic) == 0 {
+			s.close(c, d, reasonProtocol)
+			return false
+		}
+	}
+	if props.Has(mqtt.PropMessageExpiry) {
+		m.ExpiresAtSec = saturatingAdd(s.loop.NowSec(), props.MessageExpirySec)
+	}
+	if props.Raw != nil {
+		s.props = props.AppendForward(s.props[:0])
+		m.Props = s.props
+	}
+	return true
+}
+
+// saturatingAdd keeps a device's numbers from wrapping the clock; 0 means never, so it is never the result.
+func saturatingAdd(now, sec uint32) uint32 {
+	if sum := now + sec; sum >= now {
+		return sum
+	}
+	return 0xFFFFFFFF
+}
+
+// checkPublish tells whether the gateway takes a message.
+func (s *shard) checkPublish(d *device, p *mqtt.Packet, m *session.Message) mqtt.Reason {
+	switch {
+	case m.Retain && !s.cfg.MQTT.RetainAvailable:
+		return mqtt.RetainNotSupported
+	case bus.Reserved(m.Topic):
+		return mqtt.NotAuthorized
+	case !s.topicWithin(m.Topic):
+		return mqtt.TopicNameInvalid
+	case p.Props.Has(mqtt.PropPayloadFormat) && p.Props.PayloadFormat == 1 && !utf8.Valid(m.Payload):
+		return mqtt.PayloadFormatInvalid
+	case !s.fitsNATS(m, d.user()):
+		return mqtt.QuotaExceeded // PUBACK and PUBREC know no 0x95 (MQTT 5 §3.4.2.1)
+	}
+	return mqtt.Success
+}
+
+// fitsNATS tells whether NATS can take the message. Only one that is large in some way is looked at closely.
+func (s *shard) fitsNATS(m *session.Message, user []byte) bool {
+	const surely = 512 // bytes of topic and of properties that fit however they are escaped
+	if len(m.Topic) <= surely && len(m.Props) <= surely && len(m.Payload) <= 64<<10 {
+		return true
+	}
+	b := s.uplink.pool.take(s.loop.NowSec())
+	defer b.release()
+	b.refs.Store(1)
+	g := b.add(m)
+	g.client, g.user = b.keep([]byte(m.From.ClientID())), b.keep(user) // they go into the header
+	var out bus.Message
+	b.Message(0, &out)
+	return s.gw.bus.Fits(&out)
+}
+
+// topicWithin holds a topic or filter against the limits.
+func (s *shard) topicWithin(topic []byte) bool {
+	return len(topic) <= s.cfg.MQTT.TopicBytesMax && bytes.Count(topic, []byte{'/'}) < s.cfg.MQTT.TopicLevelsMax &&
+		(!s.cfg.MQTT.StrictMapping || bus.Representable(topic))
+}
+
+func (s *shard) sessionFilters(in []mqtt.Filter) []session.Filter {
+	s.filters = s.filters[:0]
+	for _, f := range in {
+		s.filters = append(s.filters, session.Filter{
+			Topic: f.Topic, QoS: f.QoS, NoLocal: f.NoLocal, RetainAsPublished: f.RetainAsPublished,
+			RetainHandling: f.RetainHandling, Refuse: s.checkFilter(f.Topic),
+		})
+	}
+	return s.filters
+}
+
+// checkFilter is the reason code with which the gateway refuses a filter, 0 if it does not.
+func (s *shard) checkFilter(filter []byte) uint8 {
+	if !s.topicWithin(filter) || len(filter) > bus.SubjectBytesMax/3 { // escaping makes three bytes of one at most
+		return uint8(mqtt.TopicFilterInvalid)
+	}
+	return 0
+}
+
+// onSubscribe makes the subscriptions. SUBACK waits until NATS knows them.
+func (s *shard) onSubscribe(c *epoll.Conn, d *device, p *mqtt.Packet, ev *session.Event) bool {
+	ev.Kind, ev.Filters = session.Subscribe, s.sessionFilters(p.Filters)
+	if d.version == mqtt.V5 && len(p.Props.SubscriptionIDs) > 0 {
+		ev.SubID = p.Props.SubscriptionIDs[0]
+	}
+	s.out.Reset()
+	d.sess.Step(s.loop.NowSec(), ev, &s.out)
+	answer := s.scratch3[:0]
+	for i := range s.out.Sends {
+		answer = s.appendSend(answer, d, &s.out.Sends[i])
+	}
+	s.scratch3 = answer
+	s.finishOrHold(c, answer)
+	return !c.Closing()
+}
+
+func (s *shard) mqttReasons(in []uint8) []mqtt.Reason {
+	s.reasons = s.reasons[:0]
+	for _, r := range in {
+		s.reasons = append(s.reasons, mqtt.Reason(r))
+	}
+	return s.reasons
+}
+
+// onDisconnect is the device's goodbye.
+func (s *shard) onDisconnect(c *epoll.Conn, d *device, p *mqtt.Packet) {
+	ev := session.Event{Kind: session.Lost}
+	d.reason = reasonNormal
+	if d.version == mqtt.V5 {
+		if p.Reason != mqtt.NormalDisconnection { // anything else keeps the will [MQTT-3.14.4-3]
+			d.reason, ev.KeepWill = reasonDisconnectWithWill, true
+		}
+		if p.Props.Has(mqtt.PropSessionExpiry) {
+			ev.SetExpiry, ev.ExpirySec = true, p.Props.SessionExpirySec
+			// A session that was to end with the connection can't be prolonged [MQTT-3.1.2-23], §3.14.2.2.2.
+			if ev.ExpirySec != 0 && (d.more == nil || d.more.expiry == 0) {
+				d.reason = reasonNone
+				s.close(c, d, reasonProtocol)
+				return
+			}
+		}
+	}
+	s.leave(c, d, &ev)
+}

@@ -1,0 +1,217 @@
+package gateway
+
+import (
+	"bytes"
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/tidegate/tidegate/epoll"
+	"github.com/tidegate/tidegate/gateway/ws"
+	"github.com/tidegate/tidegate/session"
+)
+
+// Paths of a WebSocket listener.
+const (
+	pathMQTT  = "/mqtt"
+	pathPlain = "/ws/" // + client id
+	pathEcho  = "/echo"
+)
+
+// Subprotocols.
+const (
+	protocolMQTT   = "mqtt" // [MQTT-6.0.0-4]
+	protocolMQTT31 = "mqttv3.1"
+	protocolJSON   = "tidegate.json.v1"
+)
+
+// acceptUpgrade is ws.Policy.Accept.
+func (s *shard) acceptUpgrade(path []byte, offered []string) (subprotocol string, status int) {
+	switch wireOfPath(path, s.cfg.Diagnostics) {
+	case wireFrameMQTT:
+		for _, o := range offered {
+			if o == protocolMQTT || o == protocolMQTT31 {
+				return o, 0
+			}
+		}
+		return "", http.StatusBadRequest // a client must offer it [MQTT-6.0.0-3]
+	case wirePlain:
+		if _, ok := plainID(path); !ok {
+			return "", http.StatusBadRequest
+		}
+		for _, o := range offered {
+			if o == protocolJSON {
+				return o, 0
+			}
+		}
+		return "", 0
+	case wireEcho:
+		return "", 0
+	}
+	return "", http.StatusNotFound
+}
+
+func wireOfPath(path []byte, diagnostics bool) wire {
+	switch {
+	case string(path) == pathMQTT || string(path) == "/":
+		return wireFrameMQTT
+	case bytes.HasPrefix(path, []byte(pathPlain)):
+		return wirePlain
+	case string(path) == pathEcho && diagnostics:
+		return wireEcho
+	}
+	return wireUnknown
+}
+
+// plainID is the client id in a plain device's path. It becomes a level of the device's topics, so that it must be one.
+func plainID(path []byte) (id string, ok bool) {
+	id, err := url.PathUnescape(string(path[len(pathPlain):]))
+	if err != nil || id == "" || len(id) > 256 || !utf8.ValidString(id) || strings.ContainsAny(id, "/+#") || id[0] == '$' {
+		return "", false
+	}
+	for _, r := range id {
+		if r < ' ' || r == 0x7F {
+			return "", false
+		}
+	}
+	return id, true
+}
+
+// onUpgrade answers the WebSocket handshake.
+func (s *shard) onUpgrade(c *epoll.Conn, d *device, p []byte) (rest []byte) {
+	out, req, n, status := s.upgrade.Upgrade(c.Begin(), p)
+	c.End(out)
+	if status == 0 {
+		return p
+	}
+	if status != http.StatusSwitchingProtocols {
+		s.close(c, d, reasonHandshake)
+		return nil
+	}
+	s.count.upgrades++
+	d.wire = wireOfPath(req.Path, s.cfg.Diagnostics)
+	switch d.wire {
+	case wireEcho:
+		d.state = stateLive
+		s.count.live[liveEcho]++
+	case wirePlain:
+		if req.Subprotocol == protocolJSON {
+			d.wire = wireJSON
+		}
+		id, _ := plainID(req.Path)
+		d.extra().clientID = []byte(id)
+		if to := s.gw.home(d.more.clientID); to != s {
+			s.sendHome(c, d, to)
+			return p[n:]
+		}
+		s.openPlain(c, d)
+	}
+	if n == len(p) || c.Closing() {
+		return nil
+	}
+	return s.onFrames(c, d, p[n:]) // frames that were sent without waiting for the answer
+}
+
+// onFrames takes the payload out of WebSocket frames, in place: the first d.decoded bytes of p are payload already, the
+// rest are frames. It hands MQTT on as a stream and everything else message by message, and returns what is left of both.
+func (s *shard) onFrames(c *epoll.Conn, d *device, p []byte) (rest []byte) {
+	if d.state == stateMoving {
+		return p
+	}
+	now := s.loop.NowSec()
+	n := int(d.decoded)
+	raw := p[n:]
+	if d.whole {
+		if !s.onMessage(c, d, d.op, p[:n]) {
+			return p
+		}
+		d.whole, n = false, 0
+	}
+	for {
+		// Packets are handled before the next frame is looked at: a close frame, or a bad one, does not overtake them.
+		if d.wire == wireFrameMQTT && n > 0 {
+			left := s.onPackets(c, d, p[:n])
+			if c.Closing() {
+				return nil
+			}
+			if len(left) < n {
+				n = copy(p, left)
+			}
+			if c.Paused() {
+				break // no room in the uplink, or on the way home: the frames wait as they are
+			}
+		}
+		if len(raw) == 0 {
+			break
+		}
+		chunk, size, code := d.reader.Next(raw, &s.wsLimits[d.wire])
+		if code != 0 {
+			s.close(c, d, reasonOfWS(code))
+			return nil
+		}
+		if size == 0 {
+			break
+		}
+		if d.missed = 0; d.wire >= wirePlain {
+			d.lastSec = now
+		}
+		if chunk.Op >= ws.OpClose {
+			if !s.onControl(c, d, &chunk) {
+				return nil
+			}
+			raw = raw[size:]
+			continue
+		}
+		n += copy(p[n:], chunk.Payload)
+		raw = raw[size:]
+		if d.wire == wireFrameMQTT {
+			if chunk.Op != ws.OpBinary { // [MQTT-6.0.0-1]
+				s.close(c, d, reasonFrameType)
+				return nil
+			}
+			continue
+		}
+		if !chunk.Last {
+			continue
+		}
+		if !s.onMessage(c, d, chunk.Op, p[:n]) {
+			if c.Closing() {
+				return nil
+			}
+			// No room for it now: it is offered again, whole, when reading resumes.
+			d.op, d.whole = chunk.Op, true
+			break
+		}
+		n = 0
+	}
+	d.decoded = uint32(n)
+	rest = p[:n+copy(p[n:], raw)]
+	switch {
+	case len(rest) == 0 || c.Paused(): // while we do not listen, nothing is late
+		d.partialSec = 0
+	case d.partialSec == 0:
+		d.partialSec = now
+	}
+	return rest
+}
+
+// onControl answers a control frame; false: the connection is closed.
+func (s *shard) onControl(c *epoll.Conn, d *device, chunk *ws.Chunk) bool {
+	switch chunk.Op {
+	case ws.OpPing:
+		c.End(ws.AppendFrame(c.Begin(), ws.OpPong, chunk.Payload))
+	case ws.OpClose:
+		code, _, bad := ws.ParseClose(chunk.Payload)
+		if bad != 0 {
+			s.close(c, d, reasonOfWS(bad))
+			return false
+		}
+		// Closing the WebSocket says nothing of the MQTT will: only DISCONNECT deletes it. A plain device has none.
+		d.reason = reasonPeerClosed
+		c.End(ws.AppendClose(c.Begin(), code, ""))
+		s.leave(c, d, &session.Event{Kind: session.Lost, KeepWill: true})
+		return false
+	}
+	return true
+}

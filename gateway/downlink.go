@@ -1,0 +1,62 @@
+package gateway
+
+import (
+	"github.com/tidegate/tidegate/bus"
+	"github.com/tidegate/tidegate/epoll"
+	"github.com/tidegate/tidegate/session"
+)
+
+// backendQoS is the quality of a message that a backend published: at least once, as far as the device's subscription
+// goes, so that it is queued for a device that is away.
+const backendQoS = 1
+
+// receive takes messages from NATS to the shards: the one copy is made here, and every shard reads it. It runs on a bus
+// goroutine and may wait for a shard's inbox.
+func (g *Gateway) receive(ms []bus.Inbound) {
+	b := g.downPool.take(epoll.NowSec())
+	for i := range ms {
+		in := &ms[i]
+		to, ok := g.interests.route(in.Interest)
+		if !ok || bus.Reserved(in.Topic) {
+			continue
+		}
+		g.addInbound(b, in, to)
+	}
+	b.refs.Store(int32(len(g.shards)))
+	for _, s := range g.shards {
+		g.deliverBatch(s, b)
+	}
+}
+
+func (g *Gateway) addInbound(b *batch, in *bus.Inbound, to int32) {
+	m := session.Message{Topic: in.Topic, Payload: in.Payload, QoS: backendQoS}
+	if in.FromDevice {
+		m.QoS, m.Retain = in.QoS, in.Retain
+	}
+	var props []byte
+	if in.HasFields {
+		props = appendFields(nil, &in.Fields)
+		if in.Fields.HasExpiry {
+			m.ExpiresAtSec = saturatingAdd(b.nowSec, in.Fields.ExpirySec)
+		}
+	}
+	m.Props = props
+	if m.Retain && g.cfg.MQTT.RetainAvailable {
+		g.retained.set(&m) // another gateway's device
+	}
+	msg := b.add(&m)
+	msg.interest, msg.shard = in.Interest, to
+}
+
+// deliverBatch waits for room in the shard's inbox, or until the gateway stops.
+func (g *Gateway) deliverBatch(s *shard, b *batch) {
+	room := make(chan struct{}, 1)
+	for !s.inbox.put(s.loop, note{batch: b}, func() { room <- struct{}{} }) {
+		select {
+		case <-room:
+		case <-g.stopped:
+			b.release()
+			return
+		}
+	}
+}

@@ -1,0 +1,215 @@
+package gateway
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/tidegate/tidegate/bus"
+)
+
+// interestConfirmTime is how long a SUBACK may wait for NATS to know the subscription. A NATS that is away is not waited
+// for: its client subscribes again by itself when it returns.
+const interestConfirmTime = 5 * time.Second
+
+// interests is what the gateway as a whole wants from NATS: one NATS subscription per distinct shape of filter, however
+// many devices hold it, and one queue subscription per shared-subscription group.
+//
+// Overlapping NATS subscriptions each bring their own copy of a message. Therefore every interest has a number, every
+// filter of a session knows the number that feeds it, and a session takes a message only from the lowest number
+// among its matching filters: each message once, without a window in which a change of one session's filters could cost
+// another session a message.
+//
+// Shards call add, adjust and remove, whose lock is held for memory work only; one goroutine talks to NATS.
+type interests struct {
+	mu     sync.Mutex
+	byKey  map[string]*interest
+	byID   map[uint32]*interest
+	nextID uint32
+	ops    []interestOp
+	wake   chan struct{}
+	shards int
+	bus    *bus.Bus
+	active func(e *interest) // tells the shards that wait; registry goroutine
+}
+
+// interest is one entry. Guarded by interests.mu.
+type interest struct {
+	id       uint32
+	key      string
+	filter   string // what NATS is asked for, in MQTT form
+	group    string // queue group; "" for none
+	active   bool   // NATS knows it
+	refs     []int32
+	members  []int32 // per shard, for groups
+	live     []int32
+	rotation uint32
+}
+
+type interestOp struct {
+	e   *interest
+	add bool
+}
+
+func newInterests(shards int, active func(e *interest)) *interests {
+	return &interests{
+		byKey: map[string]*interest{}, byID: map[uint32]*interest{}, wake: make(chan struct{}, 1),
+		shards: shards, active: active,
+	}
+}
+
+// interestKey is what makes two filters one interest.
+func interestKey(dst []byte, filter, group string) []byte {
+	return append(append(append(dst, group...), 0), filter...)
+}
+
+// add counts shard in for a filter; active tells whether NATS knows it already. Otherwise the shard is told later.
+func (x *interests) add(shard int, filter, group string) (id uint32, active bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	key := string(interestKey(nil, filter, group))
+	e := x.byKey[key]
+	if e == nil {
+		x.nextID++
+		e = &interest{id: x.nextID, key: key, filter: filter, group: group, refs: make([]int32, x.shards)}
+		if group != "" {
+			e.members, e.live = make([]int32, x.shards), make([]int32, x.shards)
+		}
+		x.byKey[key], x.byID[e.id] = e, e
+		x.push(interestOp{e, true})
+	}
+	e.refs[shard]++
+	return e.id, e.active
+}
+
+// remove counts shard out; the last one ends the NATS subscription.
+func (x *interests) remove(shard int, id uint32) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e := x.byID[id]
+	if e == nil {
+		return
+	}
+	e.refs[shard]--
+	for _, n := range e.refs {
+		if n > 0 {
+			return
+		}
+	}
+	delete(x.byKey, e.key)
+	delete(x.byID, id)
+	x.push(interestOp{e, false})
+}
+
+// adjust changes how many members, and live members, a group has in a shard; it ignores what is no group.
+func (x *interests) adjust(shard int, id uint32, members, live int32) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if e := x.byID[id]; e != nil && e.group != "" {
+		e.members[shard] += members
+		e.live[shard] += live
+	}
+}
+
+// push must be called with the lock held.
+func (x *interests) push(op interestOp) {
+	x.ops = append(x.ops, op)
+	select {
+	case x.wake <- struct{}{}:
+	default:
+	}
+}
+
+// route says who takes a message of interest id: one shard for a group (weighted by its live members, or by all of
+// them while none is live), all shards with the filter otherwise. ok is false when nobody does any more.
+func (x *interests) route(id uint32) (shard int32, ok bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e := x.byID[id]
+	if e == nil {
+		return 0, false
+	}
+	if e.group == "" {
+		return -1, true
+	}
+	for _, counts := range [][]int32{e.live, e.members} {
+		var total uint32
+		for _, n := range counts {
+			total += uint32(n)
+		}
+		if total == 0 {
+			continue
+		}
+		e.rotation++
+		at := e.rotation % total
+		for i, n := range counts {
+			if at < uint32(n) {
+				return int32(i), true
+			}
+			at -= uint32(n)
+		}
+	}
+	return 0, false
+}
+
+// wants tells whether shard holds interest id.
+func (x *interests) wants(shard int, id uint32) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e := x.byID[id]
+	return e != nil && e.refs[shard] > 0
+}
+
+// count is the number of NATS interests.
+func (x *interests) count() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.byID)
+}
+
+// run carries changes to NATS, in order, until ctx ends.
+func (x *interests) run(ctx context.Context, b *bus.Bus, failed func(op string, err error)) {
+	x.bus = b
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-x.wake:
+		}
+		x.mu.Lock()
+		ops := x.ops
+		x.ops = nil
+		x.mu.Unlock()
+		x.apply(ctx, ops, failed)
+	}
+}
+
+func (x *interests) apply(ctx context.Context, ops []interestOp, failed func(op string, err error)) {
+	added := false
+	for _, op := range ops {
+		if !op.add {
+			if err := x.bus.Unsubscribe(op.e.id); err != nil {
+				failed("unsubscribe", err)
+			}
+			continue
+		}
+		added = true
+		if err := x.bus.Subscribe(op.e.id, bus.AppendFilterSubjects([]byte(op.e.filter)), op.e.group); err != nil {
+			failed("subscribe", err)
+		}
+	}
+	if !added {
+		return
+	}
+	flush, cancel := context.WithTimeout(ctx, interestConfirmTime)
+	_ = x.bus.Flush(flush) // away or slow: see interestConfirmTime
+	cancel()
+	for _, op := range ops {
+		if op.add {
+			x.mu.Lock()
+			op.e.active = true
+			x.mu.Unlock()
+			x.active(op.e)
+		}
+	}
+}

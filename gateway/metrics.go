@@ -1,0 +1,240 @@
+package gateway
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/tidegate/tidegate/epoll"
+	"github.com/tidegate/tidegate/gateway/mqtt"
+	"github.com/tidegate/tidegate/session"
+)
+
+// liveKind is what a live connection speaks, as a metric label.
+type liveKind uint8
+
+const (
+	live31 liveKind = iota
+	live311
+	live5
+	liveWS31
+	liveWS311
+	liveWS5
+	livePlain
+	liveJSON
+	liveEcho
+	liveKinds
+)
+
+var liveLabels = [liveKinds][2]string{ // transport, protocol
+	{"tcp", "mqtt3.1"}, {"tcp", "mqtt3.1.1"}, {"tcp", "mqtt5"}, {"ws", "mqtt3.1"}, {"ws", "mqtt3.1.1"}, {"ws", "mqtt5"},
+	{"ws", "plain"}, {"ws", "json"}, {"ws", "echo"},
+}
+
+// counters are a shard's own: plain numbers, added to by its loop alone and copied at a scrape.
+type counters struct {
+	opened, connects, refusedConnects, upgrades, takeovers uint64
+	live                                                   [liveKinds]int64
+	closed                                                 [reasonCount]uint64
+	packetsIn, packetsOut                                  [16]uint64
+	messagesIn, messagesOut                                [4]uint64 // by QoS
+	drops                                                  [session.DropReasons]uint64
+	refused, retainedFull, badCommands                     uint64
+	pauses, lateTicks, movedOut, panics                    uint64
+}
+
+// snapshot is what one shard tells a scrape.
+type snapshot struct {
+	counters
+	loop                            epoll.Stats
+	sessions, sessionsLive, filters int
+	queued, queuedBytes             int
+	heldBatches, pausedPublishers   int
+	replays                         int
+}
+
+func (s *shard) snapshot() snapshot {
+	return snapshot{
+		counters: s.count, loop: s.loop.Stats(),
+		sessions: s.table.Len(), sessionsLive: s.table.Live(), filters: s.table.Subscriptions(),
+		queued: s.table.Queued(), queuedBytes: s.table.QueuedBytes(),
+		heldBatches: s.uplink.held(), pausedPublishers: len(s.uplink.paused), replays: len(s.replays),
+	}
+}
+
+// scrapeTime is how long a scrape waits for the loops.
+const scrapeTime = 2 * time.Second
+
+// snapshots asks every shard; one that does not answer in time is left out, and ok is false.
+func (g *Gateway) snapshots() (all []snapshot, ok bool) {
+	type answer struct {
+		i int
+		s snapshot
+	}
+	answers := make(chan answer, len(g.shards))
+	for i, s := range g.shards {
+		s.do(func(s *shard) { answers <- answer{i, s.snapshot()} })
+	}
+	deadline := time.After(scrapeTime)
+	all = make([]snapshot, len(g.shards))
+	for range g.shards {
+		select {
+		case a := <-answers:
+			all[a.i] = a.s
+		case <-deadline:
+			return all, false
+		}
+	}
+	return all, true
+}
+
+// collector turns the shards' counters into Prometheus metrics at scrape.
+type collector struct {
+	g    *Gateway
+	desc map[string]*prometheus.Desc
+}
+
+// metricTable is the metrics with help and labels; docs/operations.md lists them.
+var metricTable = []struct {
+	name, help string
+	labels     []string
+}{
+	{"gateway_connections", "Live devices.", []string{"transport", "protocol"}},
+	{"gateway_sockets", "Open sockets, live or not.", []string{"loop"}},
+	{"gateway_accepted_total", "Accepted connections.", nil},
+	{"gateway_accept_errors_total", "Accepts that failed.", nil},
+	{"gateway_accept_pauses_total", "Times a listener paused because descriptors ran out.", nil},
+	{"gateway_connects_total", "Devices that got a session, or were refused one.", []string{"result"}},
+	{"gateway_websocket_upgrades_total", "WebSocket handshakes.", nil},
+	{"gateway_takeovers_total", "Connections closed because their client id connected again.", nil},
+	{"gateway_disconnects_total", "Ended connections by reason.", []string{"reason"}},
+	{"gateway_packets_received_total", "MQTT packets from devices.", []string{"type"}},
+	{"gateway_packets_sent_total", "MQTT packets to devices.", []string{"type"}},
+	{"gateway_messages_received_total", "Messages that devices published.", []string{"qos"}},
+	{"gateway_messages_sent_total", "Messages sent to devices.", []string{"qos"}},
+	{"gateway_received_bytes_total", "Bytes read from devices.", nil},
+	{"gateway_sent_bytes_total", "Bytes written to devices.", nil},
+	{"gateway_messages_dropped_total", "Messages to devices that were dropped.", []string{"reason"}},
+	{"gateway_messages_refused_total", "Messages of devices that were refused.", nil},
+	{"gateway_retained_messages", "Topics with a retained message.", nil},
+	{"gateway_retained_refused_total", "Retained messages not kept because there are too many.", nil},
+	{"gateway_commands_bad_total", "Commands of JSON devices that could not be read.", nil},
+	{"gateway_sessions", "Sessions.", []string{"state"}},
+	{"gateway_subscriptions", "Filters of all sessions.", nil},
+	{"gateway_queued_messages", "Messages waiting for devices.", nil},
+	{"gateway_queued_bytes", "Bytes waiting for devices.", nil},
+	{"gateway_replays", "Retained replays under way.", nil},
+	{"gateway_backpressure_pauses_total", "Times reading from a publisher paused.", nil},
+	{"gateway_paused_publishers", "Publishers not read at the moment.", nil},
+	{"gateway_uplink_held_batches", "Batches that NATS or another loop could not take yet.", nil},
+	{"gateway_homed_total", "Connections moved to the loop that owns their client id.", nil},
+	{"gateway_panics_total", "Panics while serving one connection, which was closed.", nil},
+	{"gateway_loop_ticks_total", "Ticks.", []string{"loop"}},
+	{"gateway_loop_busy_seconds_total", "Time not spent waiting for events.", []string{"loop"}},
+	{"gateway_loop_longest_tick_seconds", "Longest tick since the start.", []string{"loop"}},
+	{"gateway_loop_late_total", "Ticks that came seconds late.", []string{"loop"}},
+	{"gateway_nats_connected", "1 while NATS is connected.", nil},
+	{"gateway_nats_reconnects_total", "Times the connection to NATS came back.", nil},
+	{"gateway_nats_published_total", "Messages handed to NATS.", nil},
+	{"gateway_nats_repeated_total", "Messages published again after a lost connection.", nil},
+	{"gateway_nats_dropped_total", "Messages for or from NATS that were lost.", []string{"reason"}},
+	{"gateway_nats_received_total", "Messages from NATS.", nil},
+	{"gateway_nats_subscriptions", "NATS subscriptions that feed the devices.", nil},
+}
+
+func newCollector(g *Gateway) *collector {
+	k := &collector{g: g, desc: map[string]*prometheus.Desc{}}
+	for _, m := range metricTable {
+		k.desc[m.name] = prometheus.NewDesc(m.name, m.help, m.labels, nil)
+	}
+	return k
+}
+
+// Describe is part of prometheus.Collector.
+func (k *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, m := range metricTable {
+		ch <- k.desc[m.name]
+	}
+}
+
+// emitter sends metrics of one scrape.
+type emitter struct {
+	k  *collector
+	ch chan<- prometheus.Metric
+}
+
+func (e emitter) counter(name string, v float64, labels ...string) {
+	e.ch <- prometheus.MustNewConstMetric(e.k.desc[name], prometheus.CounterValue, v, labels...)
+}
+
+func (e emitter) gauge(name string, v float64, labels ...string) {
+	e.ch <- prometheus.MustNewConstMetric(e.k.desc[name], prometheus.GaugeValue, v, labels...)
+}
+
+// Collect is part of prometheus.Collector.
+func (k *collector) Collect(ch chan<- prometheus.Metric) {
+	e := emitter{k, ch}
+	all, _ := k.g.snapshots()
+	var sum snapshot
+	for i := range all {
+		e.loop(i, &all[i])
+		sum.add(&all[i])
+	}
+	e.devices(&sum)
+	e.messages(&sum)
+	e.nats(k.g)
+	e.gauge("gateway_retained_messages", float64(k.g.retained.len()))
+}
+
+// typeLabels are the packet types in lower case.
+var typeLabels = [16]string{"reserved", "connect", "connack", "publish", "puback", "pubrec", "pubrel", "pubcomp",
+	"subscribe", "suback", "unsubscribe", "unsuback", "pingreq", "pingresp", "disconnect", "auth"}
+
+func (e emitter) devices(s *snapshot) {
+	for i, n := range s.live {
+		e.gauge("gateway_connections", float64(n), liveLabels[i][0], liveLabels[i][1])
+	}
+	for i, n := range s.closed {
+		e.counter("gateway_disconnects_total", float64(n), reason(i).String())
+	}
+	e.counter("gateway_accepted_total", float64(s.opened))
+	e.counter("gateway_accept_errors_total", float64(s.loop.AcceptErrors))
+	e.counter("gateway_accept_pauses_total", float64(s.loop.AcceptPauses))
+	e.counter("gateway_connects_total", float64(s.connects), "accepted")
+	e.counter("gateway_connects_total", float64(s.refusedConnects), "refused")
+	e.counter("gateway_websocket_upgrades_total", float64(s.upgrades))
+	e.counter("gateway_takeovers_total", float64(s.takeovers))
+	e.gauge("gateway_sessions", float64(s.sessionsLive), "live")
+	e.gauge("gateway_sessions", float64(s.sessions-s.sessionsLive), "away")
+	e.gauge("gateway_subscriptions", float64(s.filters))
+	e.counter("gateway_homed_total", float64(s.movedOut))
+	e.counter("gateway_panics_total", float64(s.panics))
+}
+
+func (e emitter) messages(s *snapshot) {
+	for t := mqtt.TypeConnect; t <= mqtt.TypeAuth; t++ {
+		if mqtt.FromClient(t, mqtt.V5) {
+			e.counter("gateway_packets_received_total", float64(s.packetsIn[t]), typeLabels[t])
+		}
+		if s.packetsOut[t] > 0 || t == mqtt.TypePublish {
+			e.counter("gateway_packets_sent_total", float64(s.packetsOut[t]), typeLabels[t])
+		}
+	}
+	for qos, label := range []string{"0", "1", "2"} {
+		e.counter("gateway_messages_received_total", float64(s.messagesIn[qos]), label)
+		e.counter("gateway_messages_sent_total", float64(s.messagesOut[qos]), label)
+	}
+	for i, n := range s.drops {
+		e.counter("gateway_messages_dropped_total", float64(n), session.DropReason(i).String())
+	}
+	e.counter("gateway_received_bytes_total", float64(s.loop.ReadBytes))
+	e.counter("gateway_sent_bytes_total", float64(s.loop.WriteBytes))
+	e.counter("gateway_messages_refused_total", float64(s.refused))
+	e.counter("gateway_retained_refused_total", float64(s.retainedFull))
+	e.counter("gateway_commands_bad_total", float64(s.badCommands))
+	e.gauge("gateway_queued_messages", float64(s.queued))
+	e.gauge("gateway_queued_bytes", float64(s.queuedBytes))
+	e.gauge("gateway_replays", float64(s.replays))
+	e.counter("gateway_backpressure_pauses_total", float64(s.pauses))
+	e.gauge("gateway_paused_publishers", float64(s.pausedPublishers))
+	e.gauge("gateway_uplink_held_batches", float64(s.heldBatches))
+}

@@ -1,0 +1,77 @@
+package gateway
+
+import "strconv"
+
+// loop emits what is one loop's own.
+func (e emitter) loop(i int, s *snapshot) {
+	label := strconv.Itoa(i)
+	e.gauge("gateway_sockets", float64(s.loop.Conns), label)
+	e.counter("gateway_loop_ticks_total", float64(s.loop.Ticks), label)
+	e.counter("gateway_loop_busy_seconds_total", float64(s.loop.BusyNanos)/1e9, label)
+	e.gauge("gateway_loop_longest_tick_seconds", float64(s.loop.LongestTickNanos)/1e9, label)
+	e.counter("gateway_loop_late_total", float64(s.lateTicks), label)
+}
+
+// nats emits what concerns NATS.
+func (e emitter) nats(g *Gateway) {
+	status, n := g.bus.Status(), g.bus.Counters()
+	connected := 0.0
+	if status.Connected() {
+		connected = 1
+	}
+	e.gauge("gateway_nats_connected", connected)
+	e.counter("gateway_nats_reconnects_total", float64(status.Reconnects))
+	e.counter("gateway_nats_published_total", float64(n.Published))
+	e.counter("gateway_nats_repeated_total", float64(n.Republished))
+	e.counter("gateway_nats_received_total", float64(n.Received))
+	e.gauge("gateway_nats_subscriptions", float64(g.interests.count()))
+	for _, d := range []struct {
+		reason string
+		n      uint64
+	}{
+		{"payload_too_large", n.DropPayload}, {"header_too_large", n.DropHeader}, {"subject_too_long", n.DropSubject},
+		{"reserved", n.DropReserved}, {"poison", n.DropPoison}, {"invalid", n.DropInvalid}, {"given_up", n.GivenUp},
+		{"unconfirmed_qos0", n.UnconfirmedQoS0}, {"slow_receiver", n.SlowDrops}, {"inbound_reserved", n.InReserved},
+		{"inbound_unmappable", n.InUnmappable},
+	} {
+		e.counter("gateway_nats_dropped_total", float64(d.n), d.reason)
+	}
+}
+
+// add sums what is told for the gateway as a whole.
+func (s *snapshot) add(o *snapshot) {
+	for _, sum := range []struct{ to, from []uint64 }{
+		{s.closed[:], o.closed[:]}, {s.packetsIn[:], o.packetsIn[:]}, {s.packetsOut[:], o.packetsOut[:]},
+		{s.messagesIn[:], o.messagesIn[:]}, {s.messagesOut[:], o.messagesOut[:]}, {s.drops[:], o.drops[:]},
+	} {
+		for i := range sum.to {
+			sum.to[i] += sum.from[i]
+		}
+	}
+	for i := range s.live {
+		s.live[i] += o.live[i]
+	}
+	s.opened += o.opened
+	s.connects += o.connects
+	s.refusedConnects += o.refusedConnects
+	s.upgrades += o.upgrades
+	s.takeovers += o.takeovers
+	s.refused += o.refused
+	s.retainedFull += o.retainedFull
+	s.badCommands += o.badCommands
+	s.pauses += o.pauses
+	s.movedOut += o.movedOut
+	s.panics += o.panics
+	s.sessions += o.sessions
+	s.sessionsLive += o.sessionsLive
+	s.filters += o.filters
+	s.queued += o.queued
+	s.queuedBytes += o.queuedBytes
+	s.heldBatches += o.heldBatches
+	s.pausedPublishers += o.pausedPublishers
+	s.replays += o.replays
+	s.loop.AcceptErrors += o.loop.AcceptErrors
+	s.loop.AcceptPauses += o.loop.AcceptPauses
+	s.loop.ReadBytes += o.loop.ReadBytes
+	s.loop.WriteBytes += o.loop.WriteBytes
+}

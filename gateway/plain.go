@@ -1,0 +1,110 @@
+package gateway
+
+import (
+	"strings"
+	"unicode/utf8"
+
+	"github.com/tidegate/tidegate/epoll"
+	"github.com/tidegate/tidegate/gateway/mqtt"
+	"github.com/tidegate/tidegate/gateway/ws"
+	"github.com/tidegate/tidegate/session"
+)
+
+// openPlain opens the session of a plain WebSocket device: a session like any other, in the same space of ids.
+func (s *shard) openPlain(c *epoll.Conn, d *device) {
+	id := d.more.clientID
+	s.out.Reset()
+	sess, _ := s.table.Open(s.loop.NowSec(), &session.Connect{ClientID: id, CleanStart: true, Version: uint8(mqtt.V5)}, uint64(c.Handle()), &s.out)
+	if sess == nil {
+		s.out.Reset()
+		s.close(c, d, reasonQuota)
+		return
+	}
+	s.evict(s.out.Evict)
+	d.sess, d.state, d.lastSec = sess, stateLive, s.loop.NowSec()
+	s.count.live[d.kind()]++
+	s.count.connects++
+	s.applyTable(&s.out)
+	s.scratch2 = appendPattern(s.scratch2[:0], s.cfg.WebSocket.DownTopic, string(id))
+	s.filters = append(s.filters[:0], session.Filter{Topic: s.scratch2})
+	s.event = session.Event{Kind: session.Subscribe, PacketID: 1, Filters: s.filters}
+	s.step(c, d, &s.event)
+	d.more.clientID = nil
+	s.arm(c, d)
+}
+
+// onMessage handles one whole WebSocket message; false: the connection is closed, or the uplink has no room.
+func (s *shard) onMessage(c *epoll.Conn, d *device, op ws.Op, payload []byte) bool {
+	switch d.wire {
+	case wireEcho:
+		if c.Unsent() > s.cfg.Limits.BatchBytesMax {
+			s.close(c, d, reasonStalled) // it sends but does not read
+			return false
+		}
+		c.End(ws.AppendFrame(c.Begin(), op, payload))
+		return true
+	case wireJSON:
+		return s.onJSON(c, d, op, payload)
+	}
+	if s.uplink.full() {
+		s.pausePublisher(c)
+		return false
+	}
+	s.scratch2 = appendPattern(s.scratch2[:0], s.cfg.WebSocket.UpTopic, d.sess.ClientID())
+	return s.publishFrom(c, d, s.scratch2, payload, false)
+}
+
+// appendPattern appends a topic pattern with the client id in its place.
+func appendPattern(dst []byte, pattern, clientID string) []byte {
+	before, after, _ := strings.Cut(pattern, clientIDPlace)
+	return append(append(append(dst, before...), clientID...), after...)
+}
+
+// publishFrom publishes a message of a plain device at QoS 0; false: the connection is closed.
+func (s *shard) publishFrom(c *epoll.Conn, d *device, topic, payload []byte, retain bool) bool {
+	s.message = session.Message{Topic: topic, Payload: payload, Retain: retain, From: d.sess}
+	s.event = session.Event{Kind: session.Publish, Msg: &s.message}
+	return s.step(c, d, &s.event)
+}
+
+// sendToPlain sends one effect of the session to a plain device. It has subscribed with QoS 0, so that messages are all
+// that can come.
+func (s *shard) sendToPlain(c *epoll.Conn, d *device, a *session.Send) {
+	if a.Kind != session.SendPublish {
+		return
+	}
+	s.count.messagesOut[0]++
+	if d.wire == wireJSON {
+		s.pushJSON(c, a)
+		return
+	}
+	op := ws.OpBinary
+	if utf8.Valid(a.Msg.Payload) {
+		op = ws.OpText
+	}
+	c.End(ws.AppendFrame(c.Begin(), op, a.Msg.Payload))
+}
+
+// pingPlain keeps a silent plain connection alive, or gives it up when two pings went unanswered.
+func (s *shard) pingPlain(c *epoll.Conn, d *device) {
+	if d.missed >= 2 {
+		s.close(c, d, reasonKeepAlive)
+		return
+	}
+	d.missed++
+	c.End(ws.AppendFrame(c.Begin(), ws.OpPing, nil))
+	s.arm(c, d)
+}
+
+// expectPlain asks NATS for the down topic of plain devices before there are any, so that the first one misses nothing.
+func (s *shard) expectPlain() {
+	for _, kind := range s.listeners {
+		if kind != listenMQTT {
+			filter := appendPattern(nil, s.cfg.WebSocket.DownTopic, "+")
+			e := &shardInterest{key: string(interestKey(nil, string(filter), "")), refs: 1}
+			e.id, e.active = s.gw.interests.add(s.index, string(filter), "")
+			s.interests[e.key], s.interestByID[e.id] = e, e
+			return
+		}
+	}
+}

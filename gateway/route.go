@@ -1,0 +1,95 @@
+package gateway
+
+import (
+	"github.com/tidegate/tidegate/bus"
+	"github.com/tidegate/tidegate/epoll"
+	"github.com/tidegate/tidegate/gateway/mqtt"
+	"github.com/tidegate/tidegate/session"
+)
+
+// route takes a message that a device of this shard published (or its will): it is stored if retained, delivered here,
+// and put into the tick's batch for NATS and the other shards.
+func (s *shard) route(m *session.Message, user []byte) {
+	if bus.Reserved(m.Topic) {
+		s.count.refused++
+		return
+	}
+	s.count.messagesIn[m.QoS&3]++
+	if m.Retain && s.cfg.MQTT.RetainAvailable && !s.gw.retained.set(m) {
+		s.count.retainedFull++
+	}
+	client := ""
+	if m.From != nil {
+		client = m.From.ClientID()
+	}
+	s.uplink.add(s.loop.NowSec(), m, client, user)
+	s.fanOut(m, 0)
+}
+
+// takeBatch delivers messages of another shard, or from NATS, to the sessions here.
+func (s *shard) takeBatch(b *batch) {
+	for i := range b.msgs {
+		g := &b.msgs[i]
+		if g.shard >= 0 && int(g.shard) != s.index {
+			continue
+		}
+		b.message(i, &s.routed)
+		if g.shard >= 0 {
+			s.giveToGroup(&s.routed, g.interest)
+			continue
+		}
+		s.fanOut(&s.routed, g.interest)
+	}
+	b.release()
+}
+
+// fanOut delivers m to every session with a matching filter. A message that came from NATS by one of several
+// overlapping interests is taken by the sessions whose lowest interest it is; see interests.
+func (s *shard) fanOut(m *session.Message, interest uint32) {
+	s.table.Match(m.Topic, m.From, &s.matches)
+	for i := range s.matches.List {
+		t := &s.matches.List[i]
+		if interest != 0 && t.Interest != interest {
+			continue
+		}
+		ev := &s.devent
+		ev.Kind, ev.Msg, ev.QoS, ev.SubIDs = session.Deliver, m, t.QoS, t.SubIDs
+		// The flag tells old from new: a live message carries it only to those who asked for it [MQTT-3.3.1-8], [MQTT-3.3.1-9], [MQTT-3.3.1-12], [MQTT-3.3.1-13].
+		ev.Retain = m.Retain && t.RetainAsPublished
+		s.deliverTo(t.Session, ev)
+	}
+}
+
+// giveToGroup delivers m to one member of a shared subscription.
+func (s *shard) giveToGroup(m *session.Message, interest uint32) {
+	g := s.table.Group(interest)
+	if g == nil {
+		return
+	}
+	sub := g.Next()
+	if sub == nil {
+		return
+	}
+	ev := &s.devent
+	ev.Kind, ev.Msg, ev.QoS, ev.SubIDs = session.Deliver, m, sub.QoS, s.replayIDs[:0]
+	if sub.ID != 0 {
+		ev.SubIDs = append(ev.SubIDs, sub.ID)
+	}
+	ev.Retain = m.Retain && sub.RetainAsPublished
+	s.deliverTo(sub.Session(), ev)
+}
+
+// deliverTo gives one message to one session, and what comes of it to its connection.
+func (s *shard) deliverTo(sess *session.Session, ev *session.Event) {
+	c := s.loop.Conn(epoll.Handle(sess.Owner()))
+	ev.Congested = c != nil && c.Unsent() > s.cfg.Limits.BatchBytesMax
+	sess.Step(s.loop.NowSec(), ev, &s.dout)
+	if c != nil {
+		s.applySends(c, s.devices.At(c.Slot()), sess, &s.dout)
+		if s.dout.Close {
+			s.doomed = append(s.doomed, doomed{c.Handle(), reasonOfMQTT(mqtt.Reason(s.dout.CloseReason))})
+		}
+	}
+	s.countDrops(&s.dout)
+	s.dout.Reset()
+}

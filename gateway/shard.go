@@ -1,0 +1,177 @@
+package gateway
+
+import (
+	"hash/maphash"
+
+	"github.com/tidegate/tidegate/epoll"
+	"github.com/tidegate/tidegate/gateway/mqtt"
+	"github.com/tidegate/tidegate/gateway/ws"
+	"github.com/tidegate/tidegate/session"
+)
+
+// shard is one loop and everything reachable from its connections: devices, sessions, counters. No mutex, no atomic:
+// other goroutines come in through the inbox. Owned by one loop.
+type shard struct {
+	gw    *Gateway
+	cfg   *Config
+	index int
+	loop  *epoll.Loop
+	inbox inbox
+
+	devices epoll.Chunks[device] // by connection slot
+	table   *session.Table
+	uplink  uplink
+	wanted  wanted // what the other shards may know of the sessions' filters
+	count   counters
+
+	interests    map[string]*shardInterest
+	interestByID map[uint32]*shardInterest
+	replays      []*replay
+	moving       []move   // connections whose home is another shard, moved at tick end
+	doomed       []doomed // connections to close at tick end
+
+	listeners []listenerKind // by the loop's listener index
+	upgrade   ws.Policy
+	wsLimits  [wireCount]ws.Limits
+
+	lastTickSec uint32
+	graceSec    uint32 // until then nobody is closed for silence: the loop itself was late
+	draining    bool
+
+	// Scratch, reused from event to event.
+	packet     mqtt.Packet
+	out        session.Out // effects of what a device did
+	dout       session.Out // effects of delivering to another
+	event      session.Event
+	devent     session.Event
+	filters    []session.Filter
+	matches    session.Matches
+	message    session.Message
+	routed     session.Message
+	replayMsg  session.Message
+	replayIDs  []uint32
+	reasons    []mqtt.Reason
+	oversize   []uint16 // packet ids
+	scratch    []byte
+	scratch2   []byte
+	scratch3   []byte
+	props      []byte
+	publishOut mqtt.PublishOut
+	connack    mqtt.ConnackOut
+}
+
+// fragmentsMax is how many frames one WebSocket message may have; beyond it the connection is closed with 1009.
+const fragmentsMax = 1024
+
+// listenerKind is what a listener speaks.
+type listenerKind uint8
+
+const (
+	listenAny listenerKind = iota
+	listenMQTT
+	listenWS
+)
+
+func newShard(g *Gateway, index int) (*shard, error) {
+	s := &shard{
+		gw: g, cfg: &g.cfg, index: index,
+		interests: map[string]*shardInterest{}, interestByID: map[uint32]*shardInterest{},
+		table: session.NewTable(sessionLimits(&g.cfg)),
+	}
+	s.upgrade = ws.Policy{Origins: g.cfg.WebSocket.Origins, Accept: s.acceptUpgrade}
+	for i := range s.wsLimits {
+		s.wsLimits[i] = ws.Limits{MessageBytesMax: g.cfg.Limits.PacketBytesMax, FragmentsMax: fragmentsMax}
+	}
+	// One WebSocket message may carry several packets [MQTT-6.0.0-2].
+	s.wsLimits[wireFrameMQTT].MessageBytesMax = 4 * g.cfg.Limits.PacketBytesMax
+	var err error
+	s.loop, err = epoll.New(epoll.Options{
+		TailBytesMax: g.cfg.Limits.PacketBytesMax + 128<<10,
+		ConnsMax:     g.cfg.Limits.ConnectionsMax,
+		StallSec:     uint32(g.cfg.Limits.StallTime.Seconds()),
+	}, s, s)
+	return s, err
+}
+
+func sessionLimits(c *Config) *session.Limits {
+	policy := map[string]session.QueuePolicy{
+		"drop-oldest": session.DropOldest, "drop-newest": session.DropNewest, "disconnect": session.Disconnect,
+	}[c.Session.QueuePolicy]
+	return &session.Limits{
+		QueueCountMax: c.Session.QueueCountMax, QueueBytesMax: c.Session.QueueBytesMax, QueuePolicy: policy,
+		QueueQoS0: c.Session.QueueQoS0, InflightMax: uint16(c.MQTT.InflightMax), ReceiveMax: uint16(c.MQTT.ReceiveMax),
+		SubscriptionsMax: c.Limits.SubscriptionsMax, ExpiryMaxSec: uint32(c.Session.ExpiryMax.Seconds()), SessionsMax: c.Session.Max,
+	}
+}
+
+// homeSeed makes the home of a client id unpredictable, so that nobody can aim a fleet at one loop.
+var homeSeed = maphash.MakeSeed()
+
+// home is the shard that owns a client id.
+func (g *Gateway) home(clientID []byte) *shard {
+	return g.shards[maphash.Bytes(homeSeed, clientID)%uint64(len(g.shards))]
+}
+
+// OnWake is part of epoll.Ticker: what other goroutines left.
+func (s *shard) OnWake() {
+	s.inbox.drain(func(n *note) {
+		if n.batch != nil {
+			s.takeBatch(n.batch)
+			return
+		}
+		n.do(s)
+	})
+	if s.uplink.room.Swap(false) && s.uplink.retry() {
+		s.resumePublishers()
+	}
+}
+
+// OnTickEnd is part of epoll.Ticker.
+func (s *shard) OnTickEnd() {
+	if now := s.loop.NowSec(); now != s.lastTickSec {
+		s.everySecond(now)
+	}
+	if len(s.replays) > 0 {
+		s.stepReplays()
+	}
+	s.closeDoomed()
+	if len(s.moving) > 0 {
+		s.moveHome()
+	}
+	wasFull := s.uplink.full()
+	s.uplink.flush()
+	if wasFull && !s.uplink.full() && len(s.uplink.paused) > 0 {
+		s.resumePublishers()
+		s.loop.Wake() // what they left unread is offered in the next tick
+	}
+}
+
+// lateSec is how late a tick may be before silence is blamed on us rather than on devices.
+const lateSec = 3
+
+func (s *shard) everySecond(now uint32) {
+	if s.lastTickSec != 0 && now-s.lastTickSec >= lateSec {
+		s.graceSec = now + 10
+		s.count.lateTicks++
+	}
+	s.lastTickSec = now
+	s.out.Reset()
+	s.table.Tick(now, &s.out)
+	s.applyTable(&s.out)
+}
+
+// applyTable carries out effects that belong to no connection: wills that are due, filters of sessions that ended.
+func (s *shard) applyTable(out *session.Out) {
+	s.applyInterests(out.Interests)
+	for _, m := range out.Publishes {
+		s.route(m, nil)
+	}
+	s.countDrops(out)
+	out.Reset()
+}
+
+func (s *shard) countDrops(out *session.Out) {
+	for i, n := range out.Drops {
+		s.count.drops[i] += uint64(n)
+	}
+}

@@ -1,0 +1,219 @@
+package gateway
+
+import (
+	"bytes"
+	"strings"
+
+	"github.com/tidegate/tidegate/bus"
+	"github.com/tidegate/tidegate/epoll"
+	"github.com/tidegate/tidegate/gateway/mqtt"
+	"github.com/tidegate/tidegate/session"
+)
+
+// shardInterest is a shard's share in a NATS interest: how many of its sessions' filters it feeds. Owned by one shard.
+type shardInterest struct {
+	id     uint32
+	key    string
+	refs   int32
+	active bool
+	held   []*heldSuback
+}
+
+// heldSuback is a SUBACK that waits until NATS knows the subscription, so that a device that has it misses nothing
+// that a backend publishes from then on.
+type heldSuback struct {
+	owner   epoll.Handle
+	missing int
+	packet  []byte
+	replays []session.Replay
+}
+
+// shape is the filter that is asked of NATS for a session's filter: a level that equals the client id becomes +, so
+// that a fleet with devices/{id}/cmd costs one NATS subscription, not one a device.
+func shape(dst []byte, filter, clientID string) []byte {
+	if clientID == "" || !strings.Contains(filter, clientID) {
+		return append(dst, filter...)
+	}
+	for level, rest, more := cutLevel(filter); ; level, rest, more = cutLevel(rest) {
+		if level == clientID && level[0] != '$' {
+			dst = append(dst, '+')
+		} else {
+			dst = append(dst, level...)
+		}
+		if !more {
+			return dst
+		}
+		dst = append(dst, '/')
+	}
+}
+
+func cutLevel(filter string) (level, rest string, more bool) { return strings.Cut(filter, "/") }
+
+// gain gives a new subscription its interest; true: NATS knows it already (or never will: reserved topics stay here).
+func (s *shard) gain(sub *session.Subscription) *shardInterest {
+	filter := sub.Filter
+	if bus.Reserved([]byte(filter)) {
+		return nil
+	}
+	s.scratch = shape(s.scratch[:0], filter, sub.Session().ClientID())
+	shaped := len(s.scratch)
+	s.scratch = interestKey(s.scratch, string(s.scratch[:shaped]), sub.Share)
+	key := s.scratch[shaped:]
+	e := s.interests[string(key)]
+	if e == nil {
+		e = &shardInterest{key: string(key)}
+		e.id, e.active = s.gw.interests.add(s.index, string(s.scratch[:shaped]), sub.Share)
+		s.interests[e.key], s.interestByID[e.id] = e, e
+	}
+	e.refs++
+	sub.Interest = e.id
+	return e
+}
+
+// lose takes a subscription's interest away.
+func (s *shard) lose(sub *session.Subscription) {
+	e := s.interestByID[sub.Interest]
+	if e == nil {
+		return
+	}
+	if e.refs--; e.refs == 0 {
+		delete(s.interests, e.key)
+		delete(s.interestByID, e.id)
+		s.gw.interests.remove(s.index, e.id)
+		s.confirm(e)
+	}
+}
+
+// applyInterests follows what a step changed in a session's filters; held collects the interests NATS does not know yet.
+func (s *shard) applyInterests(changes []session.Interest) (held []*shardInterest) {
+	for i := range changes {
+		ch := &changes[i]
+		switch {
+		case ch.LiveChange != 0:
+			s.gw.interests.adjust(s.index, ch.Sub.Interest, 0, int32(ch.LiveChange))
+		case ch.Gained:
+			if ch.Sub.Share == "" { // groups are served by way of NATS
+				s.wanted.add(ch.Sub.Filter)
+			}
+			e := s.gain(ch.Sub)
+			if e == nil {
+				continue
+			}
+			s.gw.interests.adjust(s.index, e.id, 1, liveCount(ch))
+			if !e.active {
+				held = append(held, e)
+			}
+		default:
+			if ch.Sub.Share == "" {
+				s.wanted.remove(ch.Sub.Filter)
+			}
+			s.gw.interests.adjust(s.index, ch.Sub.Interest, -1, -liveCount(ch))
+			s.lose(ch.Sub)
+		}
+	}
+	return held
+}
+
+func liveCount(ch *session.Interest) int32 {
+	if ch.Live {
+		return 1
+	}
+	return 0
+}
+
+// confirm: NATS knows the interest; SUBACKs that waited for it go out.
+func (s *shard) confirm(e *shardInterest) {
+	e.active = true
+	held := e.held
+	e.held = nil
+	for _, h := range held {
+		if h.missing--; h.missing > 0 {
+			continue
+		}
+		if c := s.loop.Conn(h.owner); c != nil && !c.Closing() {
+			s.finishSubscribe(c, h.packet, h.replays)
+		}
+	}
+}
+
+// finishOrHold carries out what Subscribe left in s.out: the answer goes out now, or once NATS knows every new filter.
+func (s *shard) finishOrHold(c *epoll.Conn, answer []byte) {
+	held := s.applyInterests(s.out.Interests)
+	s.countDrops(&s.out)
+	if s.out.Close {
+		s.close(c, s.devices.At(c.Slot()), reasonOfMQTT(mqtt.Reason(s.out.CloseReason)))
+		return
+	}
+	if len(held) == 0 {
+		s.finishSubscribe(c, answer, s.out.Replays)
+		return
+	}
+	h := &heldSuback{
+		owner: c.Handle(), missing: len(held), packet: bytes.Clone(answer),
+		replays: append([]session.Replay(nil), s.out.Replays...),
+	}
+	for _, e := range held {
+		e.held = append(e.held, h)
+	}
+}
+
+// finishSubscribe sends the SUBACK and begins the replay of retained messages.
+func (s *shard) finishSubscribe(c *epoll.Conn, packet []byte, replays []session.Replay) {
+	d := s.devices.At(c.Slot())
+	if d.sess == nil {
+		return // it was told goodbye: nothing may follow
+	}
+	s.send(c, d, packet)
+	for _, want := range replays {
+		if r := s.gw.retained.begin(d.sess, want); r != nil {
+			s.replays = append(s.replays, r)
+		}
+	}
+}
+
+// replayBudget is how many topics one replay visits per tick, so that a wildcard over a million retained messages does not hold up the loop.
+const replayBudget = 256
+
+// stepReplays goes on with the retained messages that subscriptions still have to get.
+func (s *shard) stepReplays() {
+	keep, more := s.replays[:0], false
+	for _, r := range s.replays {
+		if r.sess.Owner() != r.owner {
+			continue // the connection that asked is gone
+		}
+		if !r.step(replayBudget, func(topic string, m *retainedMsg) bool { return s.deliverRetained(r, topic, m) }) {
+			keep = append(keep, r)
+			more = more || !r.blocked // a blocked one goes on when its device reads or acknowledges, or within a second
+		}
+	}
+	clear(s.replays[len(keep):])
+	s.replays = keep
+	if more {
+		s.loop.Wake()
+	}
+}
+
+// deliverRetained gives one retained message to the session; false: not now, the device has too much unread.
+func (s *shard) deliverRetained(r *replay, topic string, m *retainedMsg) bool {
+	now := s.loop.NowSec()
+	if m.expiresAtSec != 0 && m.expiresAtSec <= now {
+		s.gw.retained.dropExpired(topic, m)
+		return true
+	}
+	c := s.loop.Conn(epoll.Handle(r.owner))
+	if c == nil || c.Unsent() > s.cfg.Limits.BatchBytesMax/2 || r.sess.Queued() >= max(1, s.cfg.Session.QueueCountMax/2) {
+		return c == nil
+	}
+	s.replayMsg = session.Message{
+		Topic: append(s.replayMsg.Topic[:0], topic...), Payload: m.payload, Props: m.props, QoS: m.qos, Retain: true,
+		ExpiresAtSec: m.expiresAtSec,
+	}
+	s.replayIDs = s.replayIDs[:0]
+	if r.want.SubID != 0 {
+		s.replayIDs = append(s.replayIDs, r.want.SubID)
+	}
+	s.deliverTo(r.sess, &session.Event{
+		Kind: session.Deliver, Msg: &s.replayMsg, QoS: r.want.QoS, Retain: true, SubIDs: s.replayIDs,
+	})
+	return true
+}

@@ -1,0 +1,147 @@
+package gateway
+
+import (
+	"sync/atomic"
+
+	"github.com/tidegate/tidegate/epoll"
+	"github.com/tidegate/tidegate/session"
+)
+
+// uplinkTickBytesMax bounds the arena of one tick; beyond it publishers pause until the next.
+const uplinkTickBytesMax = 4 << 20
+
+// uplink carries what a shard's devices publish to those who are interested: NATS, and the other shards. Consumers that
+// cannot take a batch at once get it later, in order, and until then no publisher is read: that is all the back-pressure
+// there is, and it loses nothing. Owned by one shard, but for the flag room.
+type uplink struct {
+	now     *batch // this tick's messages; nil while there are none
+	outlets []outlet
+	blocked int         // outlets that hold batches back
+	room    atomic.Bool // set by consumers that can take more; read on the loop
+	paused  []epoll.Handle
+	pool    batchPool
+}
+
+// outlet is one consumer and what it could not take yet.
+type outlet struct {
+	offer   func(b *batch) bool
+	wants   func(topic []byte) bool // nil: everything
+	wanted  bool                    // this tick's batch has something for it
+	backlog []*batch
+}
+
+// full tells that publishers must not be read now.
+func (u *uplink) full() bool {
+	return u.blocked > 0 || (u.now != nil && len(u.now.arena) > uplinkTickBytesMax)
+}
+
+// add takes the one copy of a message.
+func (u *uplink) add(nowSec uint32, m *session.Message, client string, user []byte) {
+	if u.now == nil {
+		u.now = u.pool.take(nowSec)
+	}
+	g := u.now.add(m)
+	from := uint32(len(u.now.arena))
+	u.now.arena = append(u.now.arena, client...)
+	g.client = span{from, uint32(len(u.now.arena))}
+	g.user = u.now.keep(user)
+	for i := range u.outlets {
+		o := &u.outlets[i]
+		o.wanted = o.wanted || o.wants == nil || o.wants(m.Topic)
+	}
+}
+
+// flush offers this tick's batch to every outlet that wants something of it.
+func (u *uplink) flush() {
+	b := u.now
+	if b == nil {
+		return
+	}
+	u.now = nil
+	b.refs.Store(int32(len(u.outlets)))
+	for i := range u.outlets {
+		o := &u.outlets[i]
+		if !o.wanted {
+			b.release()
+			continue
+		}
+		o.wanted = false
+		if len(o.backlog) == 0 && o.offer(b) {
+			continue
+		}
+		if len(o.backlog) == 0 {
+			u.blocked++
+		}
+		o.backlog = append(o.backlog, b)
+	}
+}
+
+// retry offers again what was held back; true: nothing is held back any more.
+func (u *uplink) retry() bool {
+	for i := range u.outlets {
+		o := &u.outlets[i]
+		if len(o.backlog) == 0 {
+			continue
+		}
+		sent := 0
+		for sent < len(o.backlog) && o.offer(o.backlog[sent]) {
+			sent++
+		}
+		rest := copy(o.backlog, o.backlog[sent:])
+		clear(o.backlog[rest:])
+		o.backlog = o.backlog[:rest]
+		if rest == 0 {
+			u.blocked--
+		}
+	}
+	return u.blocked == 0
+}
+
+// held is the number of batches held back.
+func (u *uplink) held() (n int) {
+	for i := range u.outlets {
+		n += len(u.outlets[i].backlog)
+	}
+	return n
+}
+
+// pausePublisher stops reading from a device until the uplink has room.
+func (s *shard) pausePublisher(c *epoll.Conn) {
+	if !c.Paused() {
+		c.PauseRead()
+		s.count.pauses++
+		s.uplink.paused = append(s.uplink.paused, c.Handle())
+	}
+}
+
+// resumePublishers reads again from the devices that were paused.
+func (s *shard) resumePublishers() {
+	paused := s.uplink.paused
+	s.uplink.paused = s.uplink.paused[:0]
+	for _, h := range paused {
+		if c := s.loop.Conn(h); c != nil {
+			// We did not listen while it was paused: its keep-alive begins anew.
+			s.devices.At(c.Slot()).lastSec = s.loop.NowSec()
+			c.ResumeRead()
+		}
+	}
+}
+
+// openOutlets connects the shard's uplink with the bus and with every other shard.
+func (s *shard) openOutlets() {
+	room := func() {
+		s.uplink.room.Store(true)
+		s.loop.Wake()
+	}
+	publisher := s.gw.bus.NewPublisher(room)
+	s.uplink.outlets = append(s.uplink.outlets, outlet{offer: func(b *batch) bool { return publisher.Offer(b) }})
+	for _, other := range s.gw.shards {
+		if other == s {
+			continue
+		}
+		s.uplink.outlets = append(s.uplink.outlets, outlet{
+			offer: func(b *batch) bool { return other.inbox.put(other.loop, note{batch: b}, room) },
+			wants: other.wanted.may,
+		})
+	}
+}
