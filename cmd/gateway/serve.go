@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/tidegate/tidegate/gateway"
+)
+
+// serve runs the gateway until a signal ends it.
+func serve(l *loaded, stdout, stderr io.Writer) error {
+	started := time.Now()
+	log := newLogger(l.config.Log, stderr)
+	// A log collector or a reader of the ready event that goes away must not take the devices' connections with it.
+	signal.Ignore(syscall.SIGPIPE)
+
+	if err := checkPorts(&l.config); err != nil {
+		return &runtimeError{err}
+	}
+	cfg := l.config
+	cfg.Loops = reserveProcs(cfg.Loops)
+
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	stopOnSignal(cancel, log)
+
+	g, err := gateway.New(cfg, log)
+	if err != nil {
+		return &runtimeError{err}
+	}
+	r := newReady(l, g.Addrs(), time.Since(started))
+	if isTerminal(stdout) {
+		r.writeBanner(stdout)
+	} else {
+		r.writeEvent(stdout)
+	}
+	if err := g.Run(ctx); err != nil {
+		return &runtimeError{err}
+	}
+	log.Info().Stringer("uptime", time.Since(started).Round(time.Second)).Msg("stopped cleanly")
+	return nil
+}
+
+// stopOnSignal ends the context at the first SIGTERM or SIGINT, which drains; the second is for those who cannot wait.
+func stopOnSignal(cancel context.CancelFunc, log zerolog.Logger) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	go func() {
+		log.Info().Stringer("signal", <-signals).Msg("stopping; a second signal stops at once")
+		cancel()
+		log.Warn().Stringer("signal", <-signals).Msg("stopped before the drain was done")
+		os.Exit(exitRuntime)
+	}()
+}
+
+// procsMin leaves NATS and the collector a turn on the smallest machine.
+const procsMin = 4
+
+// reserveProcs fixes the number of loops and raises GOMAXPROCS above it: a loop may hold its P through a whole tick, and
+// with one P per loop the goroutines of NATS and the collector would wait for it. A GOMAXPROCS of the operator stays.
+func reserveProcs(loops int) int {
+	if loops == 0 {
+		loops = runtime.GOMAXPROCS(0)
+	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(max(loops+2, procsMin))
+	}
+	return loops
+}
