@@ -1,0 +1,159 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tidegate/tidegate/gateway/mqtt"
+)
+
+// devicesPerWorker is how many devices one process holds: below the 20,000 descriptors a process usually has.
+const devicesPerWorker = 18000
+
+// options are what a run is asked to do. They travel to the workers as they are.
+type options struct {
+	Targets      []target
+	Scenario     string
+	Devices      int
+	Workers      int     // processes; at least one for each devicesPerWorker
+	Rate         float64 // telemetry messages a second, of the whole fleet
+	QoS          byte    // of telemetry and of the command subscription
+	PayloadBytes int
+	Duration     time.Duration // of the traffic; 0: until interrupted
+	ConnectRate  float64       // connections a second, of the whole fleet
+	KeepAliveSec uint16
+	Version      mqtt.Version
+	Telemetry    string // topic pattern
+	Subscribe    string // topic pattern; "" for none
+	Persistent   bool   // sessions outlive connections
+	Window       uint16 // unacknowledged messages a device may have
+	Prefix       string // of client ids
+	Seed         uint64 // of all chance
+	Run          uint32 // marks the payloads of this run
+	BadShare     float64
+	Username     string
+	Password     string
+}
+
+// Topics of plain WebSocket devices: the gateway's defaults.
+const (
+	plainUp   = "devices/{id}/up"
+	plainDown = "devices/{id}/down"
+)
+
+// validate tells everything that is wrong at once.
+func (o *options) validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	switch {
+	case o.Devices < 1:
+		bad("--devices %d: want at least 1", o.Devices)
+	case o.Devices > 120*devicesPerWorker:
+		bad("--devices %d: more than one machine's source addresses and descriptors allow", o.Devices)
+	}
+	if len(o.Targets) == 0 {
+		bad("--target: want at least one")
+	}
+	if o.QoS > 2 {
+		bad("--qos %d: want 0, 1 or 2", o.QoS)
+	}
+	if o.PayloadBytes < stampBytes || o.PayloadBytes > 1<<20 {
+		bad("--payload %d: want %d bytes (sequence number and time) to 1 MiB", o.PayloadBytes, stampBytes)
+	}
+	if o.Rate < 0 || o.ConnectRate <= 0 {
+		bad("--rate %v, --connect-rate %v: want no less than 0, more than 0", o.Rate, o.ConnectRate)
+	}
+	if o.Duration < 0 {
+		bad("--duration %v: want no less than 0", o.Duration)
+	}
+	if o.Window < 1 || o.Window > trackWindow {
+		bad("--window %d: want 1 to %d, what a verifier can tell apart", o.Window, trackWindow)
+	}
+	if o.BadShare < 0 || o.BadShare > 1 {
+		bad("--bad-share %v: want 0 to 1", o.BadShare)
+	}
+	if _, err := findScenario(o.Scenario); err != nil {
+		errs = append(errs, err)
+	}
+	for _, topic := range []string{o.Telemetry, o.Subscribe} {
+		if topic == "" {
+			continue
+		}
+		if _, err := parsePattern(topic); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if o.Workers < 0 {
+		bad("--workers %d: want no less than 0", o.Workers)
+	}
+	return errors.Join(errs...)
+}
+
+// parseVersion reads --protocol.
+func parseVersion(s string) (mqtt.Version, error) {
+	switch s {
+	case "3.1":
+		return mqtt.V31, nil
+	case "3.1.1", "4":
+		return mqtt.V311, nil
+	case "5", "5.0":
+		return mqtt.V5, nil
+	}
+	return 0, fmt.Errorf("--protocol %q: want 3.1, 3.1.1 or 5", s)
+}
+
+// messages is how many telemetry messages the schedule of the whole fleet holds; endless without a duration.
+func (o *options) messages() uint64 {
+	if o.Duration == 0 {
+		return endless
+	}
+	return uint64(o.Rate * o.Duration.Seconds())
+}
+
+// endless is more events than any run has.
+const endless = uint64(1) << 62
+
+// plan is one worker's part.
+type plan struct {
+	options
+	Worker       int
+	First, Count int // devices First … First+Count-1
+}
+
+// plans divides a run: as many workers as asked for and needed, devices spread evenly.
+func (o *options) plans() []plan {
+	n := max(o.Workers, (o.Devices+devicesPerWorker-1)/devicesPerWorker)
+	n = min(n, o.Devices)
+	list := make([]plan, n)
+	for w := range list {
+		first, end := o.Devices*w/n, o.Devices*(w+1)/n
+		list[w] = plan{options: *o, Worker: w, First: first, Count: end - first}
+	}
+	return list
+}
+
+// share is the worker's part of a rate of the whole fleet.
+func (p *plan) share(rate float64) float64 {
+	return rate * float64(p.Count) / float64(p.Devices)
+}
+
+// sends is the worker's timetable for telemetry from start on. Workers take turns: their events lie between each other's.
+// Each device is due once in each round of Count events, so event k belongs to device k mod Count and has sequence
+// number k/Count + 1.
+func (p *plan) sends(start int64) schedule {
+	s := schedule{start: start, rate: p.share(p.Rate), end: endless}
+	if p.Duration > 0 {
+		all, devices := p.messages(), uint64(p.Devices)
+		s.end = all*uint64(p.First+p.Count)/devices - all*uint64(p.First)/devices
+	}
+	if s.rate > 0 {
+		s.start += int64(float64(time.Second) / p.Rate * float64(p.Worker))
+	}
+	return s
+}
+
+// connects is the worker's timetable for the first connections.
+func (p *plan) connects(start int64) schedule {
+	return schedule{start: start, rate: p.share(p.ConnectRate), end: uint64(p.Count)}
+}

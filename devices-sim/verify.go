@@ -1,0 +1,107 @@
+package main
+
+import "sync"
+
+// ledger is what arrived at the far end: by device and sequence number, with the time it took. Safe from any goroutine.
+type ledger struct {
+	mu         sync.Mutex
+	run        uint32
+	tracks     []track // by device
+	received   uint64  // messages of this run, duplicates included
+	unique     uint64
+	duplicates uint64
+	late       uint64 // after a later one of the same device
+	damaged    uint64 // not ours, or not what was sent
+	latency    *histogram
+	interval   *histogram // latency of the second at hand
+	problems   map[string]uint64
+}
+
+func newLedger(run uint32, devices int) *ledger {
+	return &ledger{
+		run: run, tracks: make([]track, devices), latency: newHistogram(), interval: newHistogram(), problems: map[string]uint64{},
+	}
+}
+
+// note takes one message as it arrived at now.
+func (l *ledger) note(payload []byte, now int64) {
+	s, ok := parseStamp(payload)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case !ok || int(s.device) >= len(l.tracks):
+		l.damaged++
+		return
+	case s.run != l.run:
+		return // left over by another run
+	}
+	l.received++
+	t := &l.tracks[s.device]
+	before := t.unique
+	switch t.note(s.sequence) {
+	case isDuplicate:
+		l.duplicates++
+	case isLate:
+		l.late++
+	}
+	if t.unique == before {
+		return
+	}
+	l.unique++
+	l.latency.record(now - s.sentAt)
+	l.interval.record(now - s.sentAt)
+}
+
+// problem notes what the witness' own connection had to say.
+func (l *ledger) problem(text string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.problems[text]++
+}
+
+// seen is how many different messages have arrived.
+func (l *ledger) seen() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.unique
+}
+
+// second returns how many messages have arrived, and the 99th percentile of the latency since the last call.
+func (l *ledger) second() (unique uint64, p99ms float64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p99ms = p99(l.interval)
+	l.interval = newHistogram()
+	return l.unique, p99ms
+}
+
+// loss compares what arrived with what a worker's devices sent: lost counts messages that were sent and did not arrive,
+// broken those of them that the server had acknowledged. worst is the device that lost most.
+func (l *ledger) loss(p *partial) (lost, broken uint64, worst int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	worst = -1
+	var most uint64
+	for i := range p.Sent {
+		arrived := l.tracks[p.First+i].unique
+		if n := uint64(p.Sent[i]); n > arrived {
+			lost += n - arrived
+			if n-arrived > most {
+				most, worst = n-arrived, p.First+i
+			}
+		}
+		if n := uint64(p.Acked[i]); n > arrived {
+			broken += n - arrived
+		}
+	}
+	return lost, broken, worst
+}
+
+// witness is the connection at the far end: it notes telemetry in a ledger, and sends commands.
+type witness interface {
+	// send publishes a command on a device's topic; payload is borrowed.
+	send(topic string, payload []byte) error
+	// flush sees to it that what was sent goes out now.
+	flush()
+	close()
+}
