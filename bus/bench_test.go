@@ -66,7 +66,7 @@ func BenchmarkPublisher(b *testing.B) {
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			p := openForBench(b, c.overTCP, nil).NewPublisher(nil)
-			free := newTicks(64)
+			free := newTicks(512) // enough for the time a group gathers
 			b.ReportAllocs()
 			b.ResetTimer()
 			used, sent := cpu(), 0

@@ -68,6 +68,9 @@ type encoder struct {
 	header  nats.Header // of messages without fields: TG only
 	rich    nats.Header // of messages with fields
 	one     [1]string   // the value of TG
+
+	headBytes int  // of the header block of msg
+	plain     bool // msg has no header but TG
 }
 
 func newEncoder(b *Bus) *encoder {
@@ -92,12 +95,13 @@ func (e *encoder) encode(m *Message, payloadMax int) (*nats.Msg, verdict) {
 	e.one[0] = borrow(e.value)
 	size := headerFrame + len(headerTG) + headerLine + len(e.value)
 	e.msg = nats.Msg{Subject: borrow(e.subject), Reply: borrow(m.Reply), Header: e.header, Data: m.Payload}
-	if !m.Fields.none() {
+	if e.plain = m.Fields.none(); !e.plain {
 		clear(e.rich)
 		e.rich[headerTG] = e.one[:]
 		e.msg.Header = e.rich
 		size += e.addFields(&m.Fields)
 	}
+	e.headBytes = size
 	switch {
 	case size > HeaderBytesMax:
 		return nil, longHeader

@@ -131,6 +131,9 @@ func (l *link) dial() (*wire, error) {
 	if s := l.bus.server; s != nil {
 		w.url = s.url()
 	}
+	if _, err := nc.TLSConnectionState(); err != nil && nc.HeadersSupported() {
+		w.direct = w.conn
+	}
 	return w, nil
 }
 
@@ -219,7 +222,7 @@ func (d tcpDialer) Dial(network, address string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return conn, d.w.hold(d.l.ctx, conn)
+	return d.w.hold(d.l.ctx, conn, true)
 }
 
 // pipeDialer is the same for the embedded server.
@@ -234,5 +237,5 @@ func (d pipeDialer) InProcessConn() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return conn, d.w.hold(d.l.ctx, conn)
+	return d.w.hold(d.l.ctx, conn, false)
 }

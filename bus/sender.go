@@ -16,11 +16,13 @@ import (
 // wire, with an error that blames what we sent, while a message is alone on it, and does so again, that message is left out
 // and counted. A server that merely stops never costs a message.
 type sender struct {
-	p       *Publisher
-	encoder *encoder
-	message Message
-	strikes int         // wires in succession that broke with something on them and nothing confirmed
-	calm    atomic.Bool // something was confirmed since the last wire
+	p          *Publisher
+	encoder    *encoder
+	message    Message
+	out        []byte      // commands to be written to wire.direct
+	payloadMax int         // of the wire, for this batch
+	strikes    int         // wires in succession that broke with something on them and nothing confirmed
+	calm       atomic.Bool // something was confirmed since the last wire
 }
 
 // carefulAfter is how many wires break in succession before the sender becomes careful.
@@ -38,7 +40,11 @@ func (s *sender) onWire(broke bool) {
 
 // send hands a whole batch to a wire. false: the wire is broken, and e says how far it came.
 func (s *sender) send(e *sending, w *wire) bool {
+	if w.nc.IsClosed() {
+		return false
+	}
 	careful := s.strikes >= carefulAfter && !s.calm.Load()
+	s.payloadMax = int(w.nc.MaxPayload()) // a server may change it
 	var t tally
 	defer t.add(&s.p.bus.count)
 	for i, again := 0, e.handed; i < e.batch.Len(); i++ {
@@ -64,9 +70,29 @@ func (s *sender) send(e *sending, w *wire) bool {
 		if outcome != notHanded {
 			e.handed = max(e.handed, i+1)
 		}
+		if careful || len(s.out) > frameBytesMax {
+			ok = ok && s.write(w)
+		}
 		if !ok || (careful && outcome == published && !s.alone(e, i, w)) {
+			s.out = s.out[:0]
 			return false
 		}
+	}
+	return s.write(w)
+}
+
+// write sends the commands that have gathered. false: the wire is broken.
+func (s *sender) write(w *wire) bool {
+	if len(s.out) == 0 {
+		return true
+	}
+	_, err := w.direct.Write(s.out)
+	if s.out = s.out[:0]; err != nil {
+		w.kill()
+		return false
+	}
+	if cap(s.out) > 4*frameBytesMax { // a large payload must not stay in memory
+		s.out = nil
 	}
 	return true
 }
@@ -91,9 +117,9 @@ const (
 	dropInvalid
 )
 
-// publish hands the message to nats.go. false: the wire is broken.
+// publish hands the message to the wire. false: the wire is broken.
 func (s *sender) publish(w *wire) (outcome, bool) {
-	msg, v := s.encoder.encode(&s.message, w.maxPayload)
+	msg, v := s.encoder.encode(&s.message, s.payloadMax)
 	switch v {
 	case reservedTopic:
 		return dropReserved, true
@@ -103,6 +129,10 @@ func (s *sender) publish(w *wire) (outcome, bool) {
 		return dropHeader, true
 	case longPayload:
 		return dropPayload, true
+	}
+	if w.direct != nil {
+		s.out = s.encoder.appendFrame(s.out)
+		return published, true
 	}
 	err := w.nc.PublishMsg(msg)
 	switch {

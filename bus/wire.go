@@ -17,22 +17,24 @@ type wire struct {
 	maxPayload int
 	subs       map[*nats.Subscription]struct{} // guarded by Bus.op
 	gone       chan struct{}                   // closed when nats.go has closed the connection
+	direct     *socket                         // where commands may be written between those of nats.go; nil under TLS
 
 	mu      sync.Mutex
-	conn    net.Conn // the socket under nats.go
+	conn    *socket // the one under nats.go
 	release func() bool
 }
 
-// hold remembers the socket and cuts it when ctx ends.
-func (w *wire) hold(ctx context.Context, conn net.Conn) error {
+// hold makes conn the wire's socket and cuts it when ctx ends.
+func (w *wire) hold(ctx context.Context, conn net.Conn, timed bool) (*socket, error) {
+	s := &socket{Conn: conn, timed: timed}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.release != nil {
 		w.release()
 	}
-	w.conn = conn
+	w.conn = s
 	w.release = context.AfterFunc(ctx, func() { _ = conn.Close() })
-	return ctx.Err()
+	return s, ctx.Err()
 }
 
 // cut closes the socket. It never waits, even while nats.go is stuck in a write.
