@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/tidegate/tidegate/bus"
+	"github.com/tidegate/tidegate/epoll"
 	"github.com/tidegate/tidegate/gateway/mqtt"
 	"github.com/tidegate/tidegate/session"
 )
@@ -16,11 +17,10 @@ const arenaKeepMax = 1 << 20
 // publisher and the shards. The bytes are copied once, here; consumers read and count down. Filled by one goroutine,
 // then immutable until the last consumer is done.
 type batch struct {
-	arena  []byte
-	msgs   []batchMsg
-	refs   atomic.Int32
-	pool   *batchPool
-	nowSec uint32 // when the batch was begun; message expiry counts from it
+	arena []byte
+	msgs  []batchMsg
+	refs  atomic.Int32
+	pool  *batchPool
 
 	// Scratch of the bus publisher, the only consumer that asks for NATS header fields.
 	props mqtt.Properties
@@ -46,16 +46,15 @@ type batchPool struct {
 }
 
 // take returns an empty batch.
-func (p *batchPool) take(nowSec uint32) *batch {
+func (p *batchPool) take() *batch {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if n := len(p.free); n > 0 {
 		b := p.free[n-1]
 		p.free = p.free[:n-1]
-		b.nowSec = nowSec
 		return b
 	}
-	return &batch{pool: p, nowSec: nowSec}
+	return &batch{pool: p}
 }
 
 // release is called once by each consumer; the last one recycles the batch.
@@ -63,8 +62,8 @@ func (b *batch) release() {
 	if b.refs.Add(-1) > 0 {
 		return
 	}
-	if cap(b.arena) > arenaKeepMax {
-		b.arena = nil
+	if cap(b.arena) > arenaKeepMax || cap(b.msgs)*batchMsgBytes > arenaKeepMax {
+		b.arena, b.msgs = nil, nil
 	}
 	b.arena, b.msgs = b.arena[:0], b.msgs[:0]
 	b.pool.mu.Lock()
@@ -103,8 +102,11 @@ func (b *batch) message(i int, m *session.Message) {
 // Len is part of bus.Batch.
 func (b *batch) Len() int { return len(b.msgs) }
 
-// Bytes is part of bus.Batch.
-func (b *batch) Bytes() int { return len(b.arena) }
+// Bytes is part of bus.Batch: what the batch holds in memory.
+func (b *batch) Bytes() int { return len(b.arena) + len(b.msgs)*batchMsgBytes }
+
+// batchMsgBytes is the size of a batchMsg, asserted in a test.
+const batchMsgBytes = 56
 
 // Done is part of bus.Batch: the bus needs the messages no more.
 func (b *batch) Done() { b.release() }
@@ -118,7 +120,7 @@ func (b *batch) Message(i int, m *bus.Message) {
 	}
 	if g.expiresAtSec != 0 {
 		m.Fields.HasExpiry = true
-		m.Fields.ExpirySec = g.expiresAtSec - min(b.nowSec, g.expiresAtSec)
+		m.Fields.ExpirySec = g.expiresAtSec - min(epoll.NowSec(), g.expiresAtSec) // less what it waited here [MQTT-3.3.2-6]
 	}
 	if g.props.from != g.props.to {
 		b.fields(b.at(g.props), &m.Fields)

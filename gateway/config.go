@@ -74,7 +74,12 @@ type MQTT struct {
 	TopicBytesMax   int           `yaml:"topic_bytes_max" doc:"bytes of a topic or filter; beyond it is refused"`
 	RetainAvailable bool          `yaml:"retain_available" doc:"keep retained messages"`
 	RetainedMax     int           `yaml:"retained_max" doc:"retained messages kept; those of further topics are delivered but not kept"`
-	StrictMapping   bool          `yaml:"strict_mapping" doc:"refuse topics that NATS's own MQTT would refuse instead of escaping them"`
+
+	RetainedBytesMax int `yaml:"retained_bytes_max" doc:"bytes of retained messages kept; further ones are delivered but not kept"`
+	// FiltersMax bounds the work of one packet.
+	FiltersMax int `yaml:"filters_max" doc:"topic filters in one SUBSCRIBE or UNSUBSCRIBE; further ones in it are refused with 0x97"`
+
+	StrictMapping bool `yaml:"strict_mapping" doc:"refuse topics that NATS's own MQTT would refuse instead of escaping them"`
 }
 
 // WebSocket holds what concerns WebSocket listeners.
@@ -131,6 +136,7 @@ func Default() Config {
 		MQTT: MQTT{
 			KeepAliveMax: 20 * time.Minute, ReceiveMax: 256, InflightMax: 256, TopicAliasMax: 32, TopicLevelsMax: 64,
 			TopicBytesMax: 1024, RetainAvailable: true, RetainedMax: 1_000_000,
+			RetainedBytesMax: 256 << 20, FiltersMax: 256,
 		},
 		WebSocket: WebSocket{PingInterval: 25 * time.Second, UpTopic: "devices/{client-id}/up", DownTopic: "devices/{client-id}/down"},
 		Session: SessionCfg{
@@ -163,6 +169,9 @@ func (e *FieldError) Error() string {
 // Validate returns everything that is wrong with c, not just the first thing.
 func (c *Config) Validate() []*FieldError {
 	v := validator{}
+	if strings.ContainsFunc(c.Node, func(r rune) bool { return r <= ' ' || r == 0x7F }) {
+		v.add("node", fmt.Sprintf("%q has spaces or control characters", c.Node), "a name such as gateway-1")
+	}
 	c.validateListeners(&v)
 	c.validateNATS(&v)
 	c.validateRanges(&v)
@@ -242,7 +251,7 @@ func (c *Config) validateNATS(v *validator) {
 	for s := range strings.SplitSeq(c.NATS.URL, ",") {
 		u, err := url.Parse(strings.TrimSpace(s))
 		if err != nil || u.Host == "" || (u.Scheme != "nats" && u.Scheme != "tls") {
-			v.add("nats.url", fmt.Sprintf("%q is not the address of a NATS server", s), "embedded, or nats://HOST:4222")
+			v.add("nats.url", "not the address of a NATS server (it is not shown, as it may hold a password)", "embedded, or nats://HOST:4222")
 		}
 	}
 	ways := 0
@@ -269,8 +278,10 @@ func (c *Config) validateRanges(v *validator) {
 	v.between("mqtt.topic_levels_max", c.MQTT.TopicLevelsMax, 1, 128)
 	v.between("mqtt.topic_bytes_max", c.MQTT.TopicBytesMax, 1, 65535)
 	v.between("mqtt.retained_max", c.MQTT.RetainedMax, 0, gib)
+	v.between("mqtt.retained_bytes_max", c.MQTT.RetainedBytesMax, 0, 1<<40)
+	v.between("mqtt.filters_max", c.MQTT.FiltersMax, 1, 10_000)
 	v.between("session.queue_count_max", c.Session.QueueCountMax, 0, 1_000_000)
-	v.between("session.queue_bytes_max", c.Session.QueueBytesMax, 0, gib)
+	v.between("session.queue_bytes_max", c.Session.QueueBytesMax, 1, gib)
 	v.between("session.max", c.Session.Max, 1, gib)
 	v.between("limits.connect_bytes_max", c.Limits.ConnectBytesMax, 128, 1<<20)
 	v.between("limits.packet_bytes_max", c.Limits.PacketBytesMax, 128, 256<<20)
@@ -285,12 +296,14 @@ func (c *Config) validateRanges(v *validator) {
 		low  time.Duration
 	}{
 		{"mqtt.keep_alive_max", c.MQTT.KeepAliveMax, 0}, {"websocket.ping_interval", c.WebSocket.PingInterval, time.Second},
-		{"session.expiry_max", c.Session.ExpiryMax, 0}, {"limits.connect_time", c.Limits.ConnectTime, time.Second},
+		{"session.expiry_max", c.Session.ExpiryMax, time.Second}, {"limits.connect_time", c.Limits.ConnectTime, time.Second},
 		{"limits.packet_time", c.Limits.PacketTime, time.Second}, {"limits.stall_time", c.Limits.StallTime, time.Second},
 		{"drain.time", c.Drain.Time, 0},
 	} {
 		if d.got < d.low || d.got > 10*365*24*time.Hour {
 			v.add(d.path, fmt.Sprintf("%v is not between %v and ten years", d.got, d.low), "")
+		} else if d.path != "drain.time" && d.got%time.Second != 0 {
+			v.add(d.path, fmt.Sprintf("%v is not a whole number of seconds", d.got), "")
 		}
 	}
 	if c.MQTT.KeepAliveMax > 65535*time.Second {

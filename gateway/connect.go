@@ -102,9 +102,12 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	} else if !q.CleanStart {
 		in.ExpirySec = 0xFFFFFFFF
 	}
+	if s.cfg.NATS.HeaderUser && q.HasUsername {
+		d.extra().user = append([]byte(nil), q.Username...)
+	}
 	var will session.Will
 	if q.HasWill {
-		s.fillWill(&will, p, now)
+		s.fillWill(&will, d, p)
 		in.Will = &will
 	}
 	s.out.Reset()
@@ -116,9 +119,6 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	}
 	s.evict(s.out.Evict)
 	d.sess, d.state, d.partialSec = sess, stateLive, 0
-	if s.cfg.NATS.HeaderUser && q.HasUsername {
-		d.extra().user = append([]byte(nil), q.Username...)
-	}
 	if p.Version == mqtt.V5 && in.ExpirySec != 0 {
 		d.extra().expiry = in.ExpirySec
 	}
@@ -130,7 +130,6 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	s.event = session.Event{Kind: session.Resume}
 	sess.Step(now, &s.event, &s.out)
 	s.apply(c, d, &s.out)
-	s.proceed(c, d)
 }
 
 // evict closes the connection that had the session before [MQTT-3.1.4-3].
@@ -144,11 +143,12 @@ func (s *shard) evict(owner uint64) {
 	}
 }
 
-func (s *shard) fillWill(w *session.Will, p *mqtt.Packet, now uint32) {
+func (s *shard) fillWill(w *session.Will, d *device, p *mqtt.Packet) {
 	q := &p.Connect
 	s.props = q.WillProps.AppendForward(s.props[:0])
 	w.Message = session.Message{
 		Topic: q.WillTopic, Payload: q.WillPayload, Props: s.props, QoS: q.WillQoS, Retain: q.WillRetain,
+		User: d.user(),
 	}
 	if q.WillProps.Has(mqtt.PropWillDelay) {
 		w.DelaySec = q.WillProps.WillDelaySec
@@ -196,6 +196,11 @@ func (s *shard) acknowledgeConnect(c *epoll.Conn, d *device, p *mqtt.Packet, exp
 
 // send appends whole MQTT packets to the connection's batch, framed as it needs.
 func (s *shard) send(c *epoll.Conn, d *device, packet []byte) {
+	if d.packetMax != 0 && len(packet) > int(d.packetMax) { // it must not be sent [MQTT-3.1.2-24], and is no message to leave out
+		d.packetMax = 0 // the goodbye is shorter than any limit worth the name
+		s.doomed = append(s.doomed, doomed{c.Handle(), reasonTooLarge})
+		return
+	}
 	if d.wire == wireFrameMQTT {
 		c.End(ws.AppendFrame(c.Begin(), ws.OpBinary, packet))
 		return

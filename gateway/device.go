@@ -26,6 +26,8 @@ type device struct {
 	reason  reason // why it is closed, once it is
 	missed  uint8  // server pings without any answer (plain WebSocket)
 	op      ws.Op  // opcode of the message that waits for room in the uplink
+	eager   bool   // in shard.eager
+	paused  bool   // in uplink.paused
 	whole   bool   // there is one: the first decoded bytes of the tail
 }
 
@@ -114,47 +116,6 @@ func (s *shard) OnData(c *epoll.Conn, p []byte) (rest []byte) {
 	return rest
 }
 
-// stray tells what speaks on the wrong port, by its first bytes.
-func stray(p []byte) reason {
-	switch {
-	case len(p) >= 2 && p[0] == 0x16 && p[1] == 0x03:
-		return reasonTLSHello
-	case len(p) >= 4 && (string(p[:4]) == "GET " || string(p[:4]) == "POST" || string(p[:4]) == "HEAD" || string(p[:4]) == "PUT "):
-		return reasonHTTP
-	case len(p) >= 6 && string(p[:6]) == "PROXY ":
-		return reasonProxyHeader
-	case len(p) >= 5 && string(p[:5]) == "\r\n\r\n\x00":
-		return reasonProxyHeader
-	}
-	return reasonNone
-}
-
-// sniff settles what the connection speaks; false: it was refused.
-func (s *shard) sniff(c *epoll.Conn, d *device, p []byte) bool {
-	if len(p) == 0 {
-		return true
-	}
-	r := stray(p)
-	switch {
-	case r == reasonHTTP && d.wire != wireMQTT:
-		d.wire = wireHTTP
-		return true
-	case r != reasonNone:
-		s.gw.hint(r, c.Peer())
-		s.close(c, d, r)
-		return false
-	case d.wire == wireHTTP && mqtt.Type(p[0]>>4) == mqtt.TypeConnect && p[0]&15 == 0:
-		s.gw.hint(reasonNotHTTP, c.Peer())
-		s.close(c, d, reasonNotHTTP)
-		return false
-	case d.wire == wireUnknown && p[0] >= 'A' && p[0] <= 'Z':
-		d.wire = wireHTTP // a method we need not know; the handshake answers it
-	case d.wire == wireUnknown:
-		d.wire = wireMQTT
-	}
-	return true
-}
-
 // arm sets the one timer of a connection to whichever of its deadlines comes first.
 func (s *shard) arm(c *epoll.Conn, d *device) {
 	if !c.Closing() {
@@ -165,7 +126,7 @@ func (s *shard) arm(c *epoll.Conn, d *device) {
 func (s *shard) deadline(d *device) uint32 {
 	switch {
 	case d.state == stateOpening || d.state == stateMoving:
-		return d.lastSec + uint32(s.cfg.Limits.ConnectTime.Seconds())
+		return d.lastSec + uint32(s.cfg.Limits.ConnectTime.Seconds()) + 1 // the clock ticks in seconds: late rather than early
 	case d.state == stateDraining:
 		return 0
 	}
@@ -180,7 +141,7 @@ func (s *shard) deadline(d *device) uint32 {
 		}
 	}
 	if d.partialSec != 0 {
-		if partial := d.partialSec + uint32(s.cfg.Limits.PacketTime.Seconds()); at == 0 || partial < at {
+		if partial := d.partialSec + uint32(s.cfg.Limits.PacketTime.Seconds()) + 1; at == 0 || partial < at {
 			at = partial
 		}
 	}
@@ -199,7 +160,7 @@ func (s *shard) OnTimeout(c *epoll.Conn) {
 		c.Arm(max(at, now+1))
 	case d.state == stateOpening || d.state == stateMoving:
 		s.close(c, d, reasonConnectTimeout)
-	case d.partialSec != 0 && now >= d.partialSec+uint32(s.cfg.Limits.PacketTime.Seconds()):
+	case d.partialSec != 0 && now > d.partialSec+uint32(s.cfg.Limits.PacketTime.Seconds()):
 		s.close(c, d, reasonPacketTimeout)
 	case d.wire >= wirePlain:
 		s.pingPlain(c, d)
@@ -211,113 +172,15 @@ func (s *shard) OnTimeout(c *epoll.Conn) {
 // OnDrained is part of epoll.Handler: the device reads again.
 func (s *shard) OnDrained(c *epoll.Conn) {
 	d := s.devices.At(c.Slot())
-	if d.sess == nil || c.Closing() {
+	if c.Closing() || d.state == stateMoving || d.state == stateDraining {
 		return
 	}
-	s.proceed(c, d)
-}
-
-// proceed sends what waits in the session's queue, as far as the device's window and batch take it.
-func (s *shard) proceed(c *epoll.Conn, d *device) {
-	for d.sess != nil && d.sess.Pending() && c.Unsent() <= s.cfg.Limits.BatchBytesMax {
-		s.dout.Reset()
-		d.sess.Step(s.loop.NowSec(), &session.Event{Kind: session.Drained}, &s.dout)
-		if len(s.dout.Sends) == 0 {
-			break
-		}
-		s.applySends(c, d, d.sess, &s.dout)
-		s.countDrops(&s.dout)
+	if c.Paused() {
+		d.lastSec = s.loop.NowSec() // see resumePublishers
+		c.ResumeRead()
 	}
-	s.dout.Reset()
-}
-
-// OnClose is part of epoll.Handler.
-func (s *shard) OnClose(c *epoll.Conn, why epoll.Cause) {
-	d := s.devices.At(c.Slot())
-	if d.reason == reasonNone {
-		d.reason = reasonOfCause(why)
-	}
-	s.count.closed[d.reason]++
-	s.gone(c, d, &session.Event{Kind: session.Lost, KeepWill: d.reason != reasonNormal})
-	s.gw.log.Debug().Stringer("peer", c.Peer()).Stringer("reason", d.reason).Msg("closed")
-	*d = device{state: stateDraining}
-}
-
-// gone tells the session, if it is still this connection's, that its connection ended.
-func (s *shard) gone(c *epoll.Conn, d *device, ev *session.Event) {
-	if d.wire == wireEcho && d.state == stateLive {
-		s.count.live[liveEcho]--
-		return
-	}
-	sess := d.sess
-	if sess == nil {
-		return
-	}
-	d.sess = nil
-	s.count.live[d.kind()]--
-	if sess.Owner() != uint64(c.Handle()) {
-		return // taken over
-	}
-	s.out.Reset()
-	sess.Step(s.loop.NowSec(), ev, &s.out)
-	s.applyTable(&s.out)
-}
-
-// close ends a connection for a reason: the device is told as its protocol has it, and nothing more is read.
-func (s *shard) close(c *epoll.Conn, d *device, r reason) {
-	if c.Closing() || d.state == stateDraining {
-		return
-	}
-	d.reason = r
-	s.goodbye(c, d, r)
-	s.leave(c, d, &session.Event{Kind: session.Lost, KeepWill: true})
-}
-
-// leave ends the session's part in the connection and closes it once the goodbye is written.
-func (s *shard) leave(c *epoll.Conn, d *device, ev *session.Event) {
-	s.gone(c, d, ev)
-	d.state = stateDraining
-	c.Finish(lingerSec)
-}
-
-// doomed is a connection to be closed once the shard has finished what it is doing.
-type doomed struct {
-	h epoll.Handle
-	r reason
-}
-
-// closeDoomed closes the connections whose sessions asked for it while another device was being served.
-func (s *shard) closeDoomed() {
-	for _, v := range s.doomed {
-		if c := s.loop.Conn(v.h); c != nil {
-			s.close(c, s.devices.At(c.Slot()), v.r)
-		}
-	}
-	s.doomed = s.doomed[:0]
-}
-
-// lingerSec is how long a closed device may take to read the goodbye.
-const lingerSec = 2
-
-// goodbye appends what the protocol has to say about the end of a connection.
-func (s *shard) goodbye(c *epoll.Conn, d *device, r reason) {
-	code := reasonTable[r]
-	live := d.state == stateLive && d.sess != nil
-	switch d.wire {
-	case wireMQTT:
-		if live && d.version == mqtt.V5 && r > reasonPeerReset {
-			c.End(mqtt.AppendDisconnect(c.Begin(), d.version, code.mqtt, nil))
-		}
-	case wireFrameMQTT:
-		dst := c.Begin()
-		if live && d.version == mqtt.V5 && r > reasonPeerReset {
-			var mark int
-			dst, mark = ws.BeginFrame(dst)
-			dst = ws.EndFrame(mqtt.AppendDisconnect(dst, d.version, code.mqtt, nil), mark, ws.OpBinary)
-		}
-		c.End(ws.AppendClose(dst, code.ws, ""))
-	case wirePlain, wireJSON, wireEcho:
-		c.End(ws.AppendClose(c.Begin(), code.ws, code.label))
+	if d.sess != nil {
+		s.proceed(c, d)
 	}
 }
 

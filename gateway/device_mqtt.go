@@ -7,6 +7,7 @@ import (
 	"github.com/tidegate/tidegate/bus"
 	"github.com/tidegate/tidegate/epoll"
 	"github.com/tidegate/tidegate/gateway/mqtt"
+	"github.com/tidegate/tidegate/gateway/ws"
 	"github.com/tidegate/tidegate/session"
 )
 
@@ -26,7 +27,11 @@ func (s *shard) onPackets(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 		if n == 0 {
 			break
 		}
-		if mqtt.Type(packet[0]>>4) == mqtt.TypePublish && s.uplink.full() {
+		if s.unread(c) {
+			d.partialSec = 0
+			return p
+		}
+		if d.state == stateLive && mqtt.Type(packet[0]>>4) == mqtt.TypePublish && s.uplink.full() {
 			s.pausePublisher(c)
 			d.partialSec = 0
 			return p
@@ -38,7 +43,7 @@ func (s *shard) onPackets(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 		} else if !s.onPacket(c, d, packet) {
 			return nil
 		}
-		d.lastSec = now
+		d.lastSec, d.partialSec = now, 0
 		p = p[n:]
 	}
 	switch {
@@ -48,6 +53,16 @@ func (s *shard) onPackets(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 		d.partialSec = now
 	}
 	return p
+}
+
+// unread tells that a device does not read what it is sent; then it is not read either until it does, as its answers would
+// pile up. OnDrained goes on, or the loop finds it stalled.
+func (s *shard) unread(c *epoll.Conn) bool {
+	if !c.Blocked() || c.Unsent() <= s.cfg.Limits.BatchBytesMax {
+		return false
+	}
+	c.PauseRead()
+	return true
 }
 
 // failPacket ends a connection whose bytes are no packet we take.
@@ -114,19 +129,21 @@ func (s *shard) apply(c *epoll.Conn, d *device, out *session.Out) bool {
 		s.applyInterests(out.Interests)
 	}
 	for _, m := range out.Publishes {
-		s.route(m, d.user())
+		s.route(m)
 	}
 	s.countDrops(out)
 	if out.Close {
 		s.close(c, d, reasonOfMQTT(mqtt.Reason(out.CloseReason)))
+		return false
 	}
+	s.proceed(c, d)
 	return !c.Closing()
 }
 
 // onPublish takes a message from the device.
 func (s *shard) onPublish(c *epoll.Conn, d *device, p *mqtt.Packet, ev *session.Event) bool {
 	m := &s.message
-	*m = session.Message{Topic: p.Topic, Payload: p.Payload, QoS: p.QoS, Retain: p.Retain, From: d.sess}
+	*m = session.Message{Topic: p.Topic, Payload: p.Payload, QoS: p.QoS, Retain: p.Retain, From: d.sess, User: d.user()}
 	if d.version == mqtt.V5 && !s.publishProperties(c, d, p, m) {
 		return false
 	}
@@ -176,6 +193,9 @@ func (s *shard) publishProperties(c *epoll.Conn, d *device, p *mqtt.Packet, m *s
 		for len(more.aliases) < alias {
 			more.aliases = append(more.aliases, nil)
 		}
+		if len(p.Topic) > 0 && !s.topicWithin(p.Topic) {
+			return true // refused below, and not remembered
+		}
 		if len(p.Topic) > 0 {
 			more.aliases[alias-1] = append(more.aliases[alias-1][:0], p.Topic...)
 		} else if m.Topic = more.aliases[alias-1]; len(m.Topic) == 0 {
@@ -212,23 +232,23 @@ func (s *shard) checkPublish(d *device, p *mqtt.Packet, m *session.Message) mqtt
 		return mqtt.TopicNameInvalid
 	case p.Props.Has(mqtt.PropPayloadFormat) && p.Props.PayloadFormat == 1 && !utf8.Valid(m.Payload):
 		return mqtt.PayloadFormatInvalid
-	case !s.fitsNATS(m, d.user()):
+	case !s.fitsNATS(m):
 		return mqtt.QuotaExceeded // PUBACK and PUBREC know no 0x95 (MQTT 5 §3.4.2.1)
 	}
 	return mqtt.Success
 }
 
 // fitsNATS tells whether NATS can take the message. Only one that is large in some way is looked at closely.
-func (s *shard) fitsNATS(m *session.Message, user []byte) bool {
+func (s *shard) fitsNATS(m *session.Message) bool {
 	const surely = 512 // bytes of topic and of properties that fit however they are escaped
 	if len(m.Topic) <= surely && len(m.Props) <= surely && len(m.Payload) <= 64<<10 {
 		return true
 	}
-	b := s.uplink.pool.take(s.loop.NowSec())
+	b := s.uplink.pool.take()
 	defer b.release()
 	b.refs.Store(1)
 	g := b.add(m)
-	g.client, g.user = b.keep([]byte(m.From.ClientID())), b.keep(user) // they go into the header
+	g.client, g.user = b.keep([]byte(m.From.ClientID())), b.keep(m.User) // they go into the header
 	var out bus.Message
 	b.Message(0, &out)
 	return s.gw.bus.Fits(&out)
@@ -242,10 +262,14 @@ func (s *shard) topicWithin(topic []byte) bool {
 
 func (s *shard) sessionFilters(in []mqtt.Filter) []session.Filter {
 	s.filters = s.filters[:0]
-	for _, f := range in {
+	for i, f := range in {
+		refuse := s.checkFilter(f.Topic)
+		if i >= s.cfg.MQTT.FiltersMax {
+			refuse = uint8(mqtt.QuotaExceeded)
+		}
 		s.filters = append(s.filters, session.Filter{
 			Topic: f.Topic, QoS: f.QoS, NoLocal: f.NoLocal, RetainAsPublished: f.RetainAsPublished,
-			RetainHandling: f.RetainHandling, Refuse: s.checkFilter(f.Topic),
+			RetainHandling: f.RetainHandling, Refuse: refuse,
 		})
 	}
 	return s.filters
@@ -301,6 +325,9 @@ func (s *shard) onDisconnect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 				return
 			}
 		}
+	}
+	if d.wire == wireFrameMQTT {
+		c.End(ws.AppendClose(c.Begin(), ws.CloseNormal, ""))
 	}
 	s.leave(c, d, &ev)
 }

@@ -142,7 +142,7 @@ func (s *shard) onFrames(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 				break // no room in the uplink, or on the way home: the frames wait as they are
 			}
 		}
-		if len(raw) == 0 {
+		if len(raw) == 0 || s.unread(c) {
 			break
 		}
 		chunk, size, code := d.reader.Next(raw, &s.wsLimits[d.wire])
@@ -183,7 +183,7 @@ func (s *shard) onFrames(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 			d.op, d.whole = chunk.Op, true
 			break
 		}
-		n = 0
+		n, d.partialSec = 0, 0
 	}
 	d.decoded = uint32(n)
 	rest = p[:n+copy(p[n:], raw)]

@@ -13,11 +13,12 @@ const backendQoS = 1
 // receive takes messages from NATS to the shards: the one copy is made here, and every shard reads it. It runs on a bus
 // goroutine and may wait for a shard's inbox.
 func (g *Gateway) receive(ms []bus.Inbound) {
-	b := g.downPool.take(epoll.NowSec())
+	b := g.downPool.take()
 	for i := range ms {
 		in := &ms[i]
 		to, ok := g.interests.route(in.Interest)
 		if !ok || bus.Reserved(in.Topic) {
+			g.noMember.Add(1)
 			continue
 		}
 		g.addInbound(b, in, to)
@@ -37,7 +38,7 @@ func (g *Gateway) addInbound(b *batch, in *bus.Inbound, to int32) {
 	if in.HasFields {
 		props = appendFields(nil, &in.Fields)
 		if in.Fields.HasExpiry {
-			m.ExpiresAtSec = saturatingAdd(b.nowSec, in.Fields.ExpirySec)
+			m.ExpiresAtSec = saturatingAdd(epoll.NowSec(), in.Fields.ExpirySec)
 		}
 	}
 	m.Props = props

@@ -7,16 +7,12 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/tidegate/tidegate/bus"
-	"github.com/tidegate/tidegate/epoll"
-	"github.com/tidegate/tidegate/session"
 )
 
 // Gateway is the whole: shards, the bus between them and NATS, and the admin server. New and Run are for one goroutine;
@@ -33,7 +29,11 @@ type Gateway struct {
 	downPool  batchPool
 	draining  atomic.Bool
 	stopped   chan struct{} // closed when the loops have ended
+	noMember  atomic.Uint64 // messages from NATS for filters that nobody held any more
 	hints     [reasonCount]atomic.Int64
+
+	lastMu sync.Mutex
+	last   []snapshot // what each shard told the last scrape
 }
 
 // Addrs is what the gateway really bound.
@@ -61,28 +61,39 @@ func New(cfg Config, log zerolog.Logger) (g *Gateway, err error) {
 	if g.cfg.Loops == 0 {
 		g.cfg.Loops = runtime.NumCPU()
 	}
-	g.retained.max = cfg.MQTT.RetainedMax
+	g.retained.max, g.retained.bytesMax = cfg.MQTT.RetainedMax, cfg.MQTT.RetainedBytesMax
+	g.last = make([]snapshot, g.cfg.Loops)
 	g.interests = newInterests(g.cfg.Loops, g.interestActive)
 	if err := g.openBus(); err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, g.bus.Close(context.Background()))
+			g.discard()
+			g = nil
 		}
 	}()
-	if err := g.openShards(); err != nil {
-		return nil, err
+	if err = g.openShards(); err != nil {
+		return g, err
 	}
 	g.addrs.Node, g.addrs.Loops, g.addrs.NATS = g.cfg.Node, g.cfg.Loops, g.bus.ClientURL()
 	if cfg.Admin == "" {
 		return g, nil
 	}
 	if g.admin, err = newAdmin(g, cfg.Admin); err != nil {
-		return nil, err
+		return g, err
 	}
 	g.addrs.Admin, err = netip.ParseAddrPort(g.admin.listener.Addr().String())
 	return g, err
+}
+
+// discard gives back what a New that failed has opened.
+func (g *Gateway) discard() {
+	for _, s := range g.shards {
+		s.loop.Stop()
+		_ = s.loop.Run()
+	}
+	_ = g.bus.Close(context.Background())
 }
 
 func (g *Gateway) openBus() (err error) {
@@ -148,6 +159,9 @@ func (g *Gateway) openShards() error {
 			if err != nil {
 				return fmt.Errorf("listeners[%d]: cannot listen on %s: %w; stop what uses the port, or choose another with --listen %s://ADDR:PORT", i, l.Addr, err, l.Scheme)
 			}
+			if g.cfg.Auth.Anonymous == "loopback" && !bound.Addr().IsLoopback() { // a name that now resolves differently
+				return fmt.Errorf("listeners[%d]: %s is not a loopback address, and auth.anonymous is loopback", i, bound)
+			}
 			l.Addr = bound
 			s.listeners = append(s.listeners, kind)
 		}
@@ -199,112 +213,11 @@ func (g *Gateway) Run(ctx context.Context) error {
 		failed = errors.Join(failed, <-ended)
 	}
 	close(g.stopped)
-	flush, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
+	failed = errors.Join(failed, g.flush())
 	stopBus()
-	failed = errors.Join(failed, g.bus.Close(flush))
 	if g.admin != nil {
-		failed = errors.Join(failed, g.admin.server.Shutdown(flush))
+		_ = g.admin.server.Close()
 	}
 	background.Wait()
 	return failed
-}
-
-// drainStep is how often the shards are told to send devices away.
-const drainStep = 50 * time.Millisecond
-
-// drain sends every device away and returns when they are gone, or Drain.Time has passed.
-func (g *Gateway) drain() {
-	g.draining.Store(true)
-	g.log.Info().Int("rate", g.cfg.Drain.Rate).Stringer("at_most", g.cfg.Drain.Time).Msg("draining")
-	quota := 1 << 30
-	if r := g.cfg.Drain.Rate; r > 0 {
-		quota = max(1, r*int(drainStep/time.Millisecond)/1000/len(g.shards))
-	}
-	deadline := time.After(g.cfg.Drain.Time)
-	step := time.NewTicker(drainStep)
-	defer step.Stop()
-	for {
-		var left atomic.Int64
-		var told sync.WaitGroup
-		for _, s := range g.shards {
-			told.Add(1)
-			s.doSoon(func(s *shard) {
-				left.Add(int64(s.drain(quota)))
-				told.Done()
-			})
-		}
-		told.Wait()
-		if left.Load() == 0 {
-			return
-		}
-		select {
-		case <-deadline:
-			g.log.Warn().Int64("left", left.Load()).Msg("drain time is over: closing the rest")
-			return
-		case <-step.C:
-		}
-	}
-}
-
-// drain says goodbye to up to quota devices and returns what is still open or held back.
-func (s *shard) drain(quota int) (left int) {
-	if !s.draining {
-		s.draining = true
-		s.loop.CloseListeners()
-	}
-	s.loop.Each(func(c *epoll.Conn) {
-		if quota > 0 {
-			quota--
-			s.close(c, s.devices.At(c.Slot()), reasonShutdown)
-		}
-	})
-	return s.loop.Stats().Conns + len(s.moving) + s.uplink.held()
-}
-
-// hint logs, at most once a minute for each kind, what speaks on the wrong port.
-func (g *Gateway) hint(r reason, peer netip.AddrPort) {
-	now, last := int64(epoll.NowSec()), g.hints[r].Load()
-	if last != 0 && now-last < 60 || !g.hints[r].CompareAndSwap(last, now) {
-		return
-	}
-	advice := map[reason]string{
-		reasonTLSHello:    "a client speaks TLS to a plain port; use mqtt:// or ws:// there, or terminate TLS in front",
-		reasonHTTP:        "a client speaks HTTP to an MQTT port; WebSocket needs a ws:// or any:// listener",
-		reasonProxyHeader: "a load balancer sends a PROXY header that is not expected; switch it off there",
-		reasonNotHTTP:     "a client speaks MQTT to a WebSocket port; it needs an mqtt:// or any:// listener",
-	}[r]
-	g.log.Warn().Stringer("peer", peer).Stringer("reason", r).Msg(advice)
-}
-
-// containPanic keeps one crafted packet from ending everybody's connections: the one that met it is closed, and its
-// session dropped with it. In check builds the process ends instead, so that tests see it.
-func (s *shard) containPanic(c *epoll.Conn, d *device) {
-	if crashOnPanic {
-		return
-	}
-	cause := recover()
-	if cause == nil {
-		return
-	}
-	s.count.panics++
-	s.gw.log.Error().Interface("panic", cause).Bytes("stack", debug.Stack()).Msg("panic while serving a connection; it is closed")
-	d.reason = reasonServer
-	s.out, s.dout = session.Out{}, session.Out{}
-	c.Close()
-}
-
-// interestActive tells the shards that NATS knows an interest. Registry goroutine.
-func (g *Gateway) interestActive(e *interest) {
-	id := e.id
-	for i, s := range g.shards {
-		if !g.interests.wants(i, id) {
-			continue
-		}
-		s.doSoon(func(s *shard) {
-			if e := s.interestByID[id]; e != nil {
-				s.confirm(e)
-			}
-		})
-	}
 }

@@ -2,7 +2,9 @@ package gateway
 
 import (
 	"context"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidegate/tidegate/bus"
@@ -27,6 +29,8 @@ type interests struct {
 	byID   map[uint32]*interest
 	nextID uint32
 	ops    []interestOp
+	dead   int           // ops of interests that ended before NATS was told
+	failed atomic.Uint64 // subscriptions that NATS's client refused
 	wake   chan struct{}
 	shards int
 	bus    *bus.Bus
@@ -40,6 +44,7 @@ type interest struct {
 	filter   string // what NATS is asked for, in MQTT form
 	group    string // queue group; "" for none
 	active   bool   // NATS knows it
+	untold   bool   // its interestOp still waits in ops
 	refs     []int32
 	members  []int32 // per shard, for groups
 	live     []int32
@@ -50,6 +55,9 @@ type interestOp struct {
 	e   *interest
 	add bool
 }
+
+// isDead tells that the interest ended before NATS was told of it.
+func (op interestOp) isDead() bool { return op.add && op.e.refs == nil }
 
 func newInterests(shards int, active func(e *interest)) *interests {
 	return &interests{
@@ -76,6 +84,7 @@ func (x *interests) add(shard int, filter, group string) (id uint32, active bool
 			e.members, e.live = make([]int32, x.shards), make([]int32, x.shards)
 		}
 		x.byKey[key], x.byID[e.id] = e, e
+		e.untold = true
 		x.push(interestOp{e, true})
 	}
 	e.refs[shard]++
@@ -98,7 +107,37 @@ func (x *interests) remove(shard int, id uint32) {
 	}
 	delete(x.byKey, e.key)
 	delete(x.byID, id)
+	if e.untold {
+		// Taken back before NATS was told, so that a device that subscribes and unsubscribes faster than NATS follows does
+		// not make the list grow.
+		e.refs = nil
+		x.dead++
+		x.compact()
+		return
+	}
 	x.push(interestOp{e, false})
+}
+
+// compact takes dead ops out of the list once they are most of it. Must be called with the lock held.
+func (x *interests) compact() {
+	if x.dead >= compactAfter && x.dead > len(x.ops)/2 {
+		x.ops, x.dead = slices.DeleteFunc(x.ops, interestOp.isDead), 0
+	}
+}
+
+// compactAfter is how many dead ops are not worth the work.
+const compactAfter = 64
+
+// takeOps is what NATS has to be told.
+func (x *interests) takeOps() []interestOp {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	ops := slices.DeleteFunc(x.ops, interestOp.isDead)
+	x.ops, x.dead = nil, 0
+	for _, op := range ops {
+		op.e.untold = false
+	}
+	return ops
 }
 
 // adjust changes how many members, and live members, a group has in a shard; it ignores what is no group.
@@ -176,11 +215,7 @@ func (x *interests) run(ctx context.Context, b *bus.Bus, failed func(op string, 
 			return
 		case <-x.wake:
 		}
-		x.mu.Lock()
-		ops := x.ops
-		x.ops = nil
-		x.mu.Unlock()
-		x.apply(ctx, ops, failed)
+		x.apply(ctx, x.takeOps(), failed)
 	}
 }
 
@@ -195,6 +230,7 @@ func (x *interests) apply(ctx context.Context, ops []interestOp, failed func(op 
 		}
 		added = true
 		if err := x.bus.Subscribe(op.e.id, bus.AppendFilterSubjects([]byte(op.e.filter)), op.e.group); err != nil {
+			x.failed.Add(1)
 			failed("subscribe", err)
 		}
 	}
@@ -211,5 +247,20 @@ func (x *interests) apply(ctx context.Context, ops []interestOp, failed func(op 
 			x.mu.Unlock()
 			x.active(op.e)
 		}
+	}
+}
+
+// interestActive tells the shards that NATS knows an interest. Registry goroutine.
+func (g *Gateway) interestActive(e *interest) {
+	id := e.id
+	for i, s := range g.shards {
+		if !g.interests.wants(i, id) {
+			continue
+		}
+		s.doSoon(func(s *shard) {
+			if e := s.interestByID[id]; e != nil {
+				s.confirm(e)
+			}
+		})
 	}
 }

@@ -56,6 +56,7 @@ var (
 	errBadFilter   = &commandError{"bad_filter", "not a topic filter that a device may subscribe to", false}
 	errQuota       = &commandError{"quota", "too many subscriptions", false}
 	errRetainFull  = &commandError{"retain_unavailable", "retained messages are switched off", false}
+	errTooLarge    = &commandError{"too_large", "more than NATS takes in one message", false}
 	errTooMany     = &commandError{"too_many_requests", "too many requests are unanswered", true}
 	errNoResponder = &commandError{"no_responders", "no backend answers requests on this topic", true}
 	errTimeout     = &commandError{"timeout", "no answer in time", true}
@@ -110,6 +111,8 @@ func (s *shard) onJSONPublish(c *epoll.Conn, d *device, cmd *command) bool {
 		err = errBadTopic
 	case cmd.Retain && !s.cfg.MQTT.RetainAvailable:
 		err = errRetainFull
+	case !s.fitsNATS(&session.Message{Topic: topic, Payload: data, From: d.sess}):
+		err = errTooLarge
 	}
 	if err != nil {
 		s.count.refused++
@@ -160,7 +163,7 @@ func (s *shard) onJSONRequest(c *epoll.Conn, d *device, cmd *command) {
 	}
 	wait := requestTimeDefault
 	if cmd.TimeoutMS > 0 {
-		wait = min(time.Duration(cmd.TimeoutMS)*time.Millisecond, requestTimeMax)
+		wait = time.Duration(min(cmd.TimeoutMS, int(requestTimeMax/time.Millisecond))) * time.Millisecond
 	}
 	d.more.requests++
 	owner, id := c.Handle(), cmd.ID

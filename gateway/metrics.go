@@ -32,14 +32,14 @@ var liveLabels = [liveKinds][2]string{ // transport, protocol
 
 // counters are a shard's own: plain numbers, added to by its loop alone and copied at a scrape.
 type counters struct {
-	opened, connects, refusedConnects, upgrades, takeovers uint64
-	live                                                   [liveKinds]int64
-	closed                                                 [reasonCount]uint64
-	packetsIn, packetsOut                                  [16]uint64
-	messagesIn, messagesOut                                [4]uint64 // by QoS
-	drops                                                  [session.DropReasons]uint64
-	refused, retainedFull, badCommands                     uint64
-	pauses, lateTicks, movedOut, panics                    uint64
+	opened, connects, refusedConnects, upgrades, takeovers  uint64
+	live                                                    [liveKinds]int64
+	closed                                                  [reasonCount]uint64
+	packetsIn, packetsOut                                   [16]uint64
+	messagesIn, messagesOut                                 [4]uint64 // by QoS
+	drops                                                   [session.DropReasons]uint64
+	refused, retainedFull, badCommands, willsLost, noMember uint64
+	pauses, lateTicks, movedOut, panics                     uint64
 }
 
 // snapshot is what one shard tells a scrape.
@@ -47,7 +47,7 @@ type snapshot struct {
 	counters
 	loop                            epoll.Stats
 	sessions, sessionsLive, filters int
-	queued, queuedBytes             int
+	queued, queuedBytes, keptBytes  int
 	heldBatches, pausedPublishers   int
 	replays                         int
 }
@@ -56,15 +56,15 @@ func (s *shard) snapshot() snapshot {
 	return snapshot{
 		counters: s.count, loop: s.loop.Stats(),
 		sessions: s.table.Len(), sessionsLive: s.table.Live(), filters: s.table.Subscriptions(),
-		queued: s.table.Queued(), queuedBytes: s.table.QueuedBytes(),
-		heldBatches: s.uplink.held(), pausedPublishers: len(s.uplink.paused), replays: len(s.replays),
+		queued: s.table.Queued(), queuedBytes: s.table.QueuedBytes(), keptBytes: s.table.KeptBytes(),
+		heldBatches: s.uplink.heldBatches(), pausedPublishers: len(s.uplink.paused), replays: len(s.replays),
 	}
 }
 
 // scrapeTime is how long a scrape waits for the loops.
 const scrapeTime = 2 * time.Second
 
-// snapshots asks every shard; one that does not answer in time is left out, and ok is false.
+// snapshots asks every shard; one that does not answer in time is told as it was last, and ok is false.
 func (g *Gateway) snapshots() (all []snapshot, ok bool) {
 	type answer struct {
 		i int
@@ -75,16 +75,23 @@ func (g *Gateway) snapshots() (all []snapshot, ok bool) {
 		s.do(func(s *shard) { answers <- answer{i, s.snapshot()} })
 	}
 	deadline := time.After(scrapeTime)
-	all = make([]snapshot, len(g.shards))
+	ok = true
 	for range g.shards {
 		select {
 		case a := <-answers:
-			all[a.i] = a.s
+			g.lastMu.Lock()
+			g.last[a.i] = a.s
+			g.lastMu.Unlock()
 		case <-deadline:
-			return all, false
+			ok = false
+		}
+		if !ok {
+			break
 		}
 	}
-	return all, true
+	g.lastMu.Lock()
+	defer g.lastMu.Unlock()
+	return append(all, g.last...), ok
 }
 
 // collector turns the shards' counters into Prometheus metrics at scrape.
@@ -103,6 +110,7 @@ var metricTable = []struct {
 	{"gateway_accepted_total", "Accepted connections.", nil},
 	{"gateway_accept_errors_total", "Accepts that failed.", nil},
 	{"gateway_accept_pauses_total", "Times a listener paused because descriptors ran out.", nil},
+	{"gateway_accept_refused_total", "Connections closed at once: limits.connections_max, or no descriptor left.", nil},
 	{"gateway_connects_total", "Devices that got a session, or were refused one.", []string{"result"}},
 	{"gateway_websocket_upgrades_total", "WebSocket handshakes.", nil},
 	{"gateway_takeovers_total", "Connections closed because their client id connected again.", nil},
@@ -116,12 +124,15 @@ var metricTable = []struct {
 	{"gateway_messages_dropped_total", "Messages to devices that were dropped.", []string{"reason"}},
 	{"gateway_messages_refused_total", "Messages of devices that were refused.", nil},
 	{"gateway_retained_messages", "Topics with a retained message.", nil},
+	{"gateway_retained_bytes", "Bytes of retained messages and their topics.", nil},
 	{"gateway_retained_refused_total", "Retained messages not kept because there are too many.", nil},
 	{"gateway_commands_bad_total", "Commands of JSON devices that could not be read.", nil},
 	{"gateway_sessions", "Sessions.", []string{"state"}},
 	{"gateway_subscriptions", "Filters of all sessions.", nil},
 	{"gateway_queued_messages", "Messages waiting for devices.", nil},
 	{"gateway_queued_bytes", "Bytes waiting for devices.", nil},
+	{"gateway_kept_bytes", "Bytes of messages kept for devices, in flight, queued and wills.", nil},
+	{"gateway_connection_buffer_bytes", "Bytes of incomplete packets from devices, and of packets not yet written to them.", []string{"direction"}},
 	{"gateway_replays", "Retained replays under way.", nil},
 	{"gateway_backpressure_pauses_total", "Times reading from a publisher paused.", nil},
 	{"gateway_paused_publishers", "Publishers not read at the moment.", nil},
@@ -137,6 +148,7 @@ var metricTable = []struct {
 	{"gateway_nats_published_total", "Messages handed to NATS.", nil},
 	{"gateway_nats_repeated_total", "Messages published again after a lost connection.", nil},
 	{"gateway_nats_dropped_total", "Messages for or from NATS that were lost.", []string{"reason"}},
+	{"gateway_nats_refused_total", "What NATS or its permissions refused.", []string{"what"}},
 	{"gateway_nats_received_total", "Messages from NATS.", nil},
 	{"gateway_nats_subscriptions", "NATS subscriptions that feed the devices.", nil},
 }
@@ -182,7 +194,9 @@ func (k *collector) Collect(ch chan<- prometheus.Metric) {
 	e.devices(&sum)
 	e.messages(&sum)
 	e.nats(k.g)
-	e.gauge("gateway_retained_messages", float64(k.g.retained.len()))
+	topics, bytes := k.g.retained.size()
+	e.gauge("gateway_retained_messages", float64(topics))
+	e.gauge("gateway_retained_bytes", float64(bytes))
 }
 
 // typeLabels are the packet types in lower case.
@@ -199,6 +213,7 @@ func (e emitter) devices(s *snapshot) {
 	e.counter("gateway_accepted_total", float64(s.opened))
 	e.counter("gateway_accept_errors_total", float64(s.loop.AcceptErrors))
 	e.counter("gateway_accept_pauses_total", float64(s.loop.AcceptPauses))
+	e.counter("gateway_accept_refused_total", float64(s.loop.Refused))
 	e.counter("gateway_connects_total", float64(s.connects), "accepted")
 	e.counter("gateway_connects_total", float64(s.refusedConnects), "refused")
 	e.counter("gateway_websocket_upgrades_total", float64(s.upgrades))
@@ -226,6 +241,8 @@ func (e emitter) messages(s *snapshot) {
 	for i, n := range s.drops {
 		e.counter("gateway_messages_dropped_total", float64(n), session.DropReason(i).String())
 	}
+	e.counter("gateway_messages_dropped_total", float64(s.noMember), "no_member")
+	e.counter("gateway_messages_dropped_total", float64(s.willsLost), "will_uplink_full")
 	e.counter("gateway_received_bytes_total", float64(s.loop.ReadBytes))
 	e.counter("gateway_sent_bytes_total", float64(s.loop.WriteBytes))
 	e.counter("gateway_messages_refused_total", float64(s.refused))
@@ -233,6 +250,9 @@ func (e emitter) messages(s *snapshot) {
 	e.counter("gateway_commands_bad_total", float64(s.badCommands))
 	e.gauge("gateway_queued_messages", float64(s.queued))
 	e.gauge("gateway_queued_bytes", float64(s.queuedBytes))
+	e.gauge("gateway_kept_bytes", float64(s.keptBytes))
+	e.gauge("gateway_connection_buffer_bytes", float64(s.loop.TailBytes), "in")
+	e.gauge("gateway_connection_buffer_bytes", float64(s.loop.BatchBytes), "out")
 	e.gauge("gateway_replays", float64(s.replays))
 	e.counter("gateway_backpressure_pauses_total", float64(s.pauses))
 	e.gauge("gateway_paused_publishers", float64(s.pausedPublishers))

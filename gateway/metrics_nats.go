@@ -25,6 +25,15 @@ func (e emitter) nats(g *Gateway) {
 	e.counter("gateway_nats_repeated_total", float64(n.Republished))
 	e.counter("gateway_nats_received_total", float64(n.Received))
 	e.gauge("gateway_nats_subscriptions", float64(g.interests.count()))
+	for _, r := range []struct {
+		what string
+		n    uint64
+	}{
+		{"permission", n.PermissionDenied}, {"request", n.RequestsRefused}, {"subscribe", g.interests.failed.Load()},
+		{"field_in", n.InBadFields}, {"field_out", n.OutBadFields},
+	} {
+		e.counter("gateway_nats_refused_total", float64(r.n), r.what)
+	}
 	for _, d := range []struct {
 		reason string
 		n      uint64
@@ -32,7 +41,7 @@ func (e emitter) nats(g *Gateway) {
 		{"payload_too_large", n.DropPayload}, {"header_too_large", n.DropHeader}, {"subject_too_long", n.DropSubject},
 		{"reserved", n.DropReserved}, {"poison", n.DropPoison}, {"invalid", n.DropInvalid}, {"given_up", n.GivenUp},
 		{"unconfirmed_qos0", n.UnconfirmedQoS0}, {"slow_receiver", n.SlowDrops}, {"inbound_reserved", n.InReserved},
-		{"inbound_unmappable", n.InUnmappable},
+		{"inbound_unmappable", n.InUnmappable}, {"no_member", g.noMember.Load()},
 	} {
 		e.counter("gateway_nats_dropped_total", float64(d.n), d.reason)
 	}
@@ -59,6 +68,12 @@ func (s *snapshot) add(o *snapshot) {
 	s.refused += o.refused
 	s.retainedFull += o.retainedFull
 	s.badCommands += o.badCommands
+	s.willsLost += o.willsLost
+	s.noMember += o.noMember
+	s.keptBytes += o.keptBytes
+	s.loop.Refused += o.loop.Refused
+	s.loop.TailBytes += o.loop.TailBytes
+	s.loop.BatchBytes += o.loop.BatchBytes
 	s.pauses += o.pauses
 	s.movedOut += o.movedOut
 	s.panics += o.panics

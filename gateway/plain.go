@@ -28,7 +28,9 @@ func (s *shard) openPlain(c *epoll.Conn, d *device) {
 	s.scratch2 = appendPattern(s.scratch2[:0], s.cfg.WebSocket.DownTopic, string(id))
 	s.filters = append(s.filters[:0], session.Filter{Topic: s.scratch2})
 	s.event = session.Event{Kind: session.Subscribe, PacketID: 1, Filters: s.filters}
-	s.step(c, d, &s.event)
+	s.out.Reset()
+	sess.Step(s.loop.NowSec(), &s.event, &s.out)
+	s.finishOrHold(c, nil)
 	d.more.clientID = nil
 	s.arm(c, d)
 }
@@ -63,6 +65,10 @@ func appendPattern(dst []byte, pattern, clientID string) []byte {
 // publishFrom publishes a message of a plain device at QoS 0; false: the connection is closed.
 func (s *shard) publishFrom(c *epoll.Conn, d *device, topic, payload []byte, retain bool) bool {
 	s.message = session.Message{Topic: topic, Payload: payload, Retain: retain, From: d.sess}
+	if !s.fitsNATS(&s.message) {
+		s.count.refused++
+		return true
+	}
 	s.event = session.Event{Kind: session.Publish, Msg: &s.message}
 	return s.step(c, d, &s.event)
 }

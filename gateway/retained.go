@@ -14,9 +14,12 @@ import (
 // The order matters to the reader: a publisher stores first and delivers second, so that a subscriber that misses the
 // message on its way finds it here.
 type retainedStore struct {
-	mu     sync.Mutex
-	topics btree.Map[string, *retainedMsg]
-	max    int
+	mu       sync.Mutex
+	topics   btree.Map[string, *retainedMsg]
+	bytes    int // of topics, properties and payloads
+	max      int // topics
+	bytesMax int
+	swept    string // where the next sweep goes on
 }
 
 // retainedMsg is immutable.
@@ -27,11 +30,11 @@ type retainedMsg struct {
 }
 
 // set stores m as its topic's retained message, or deletes it when the payload is empty [MQTT-3.3.1-6].
-// false: the store is full and the topic is new.
+// false: the store is full; what the topic had before is gone all the same, because it is not the last message any more.
 func (r *retainedStore) set(m *session.Message) bool {
 	if len(m.Payload) == 0 {
 		r.mu.Lock()
-		r.topics.Delete(string(m.Topic))
+		r.remove(string(m.Topic))
 		r.mu.Unlock()
 		return true
 	}
@@ -40,20 +43,58 @@ func (r *retainedStore) set(m *session.Message) bool {
 	topic := string(m.Topic)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.topics.Len() >= r.max {
-		if _, known := r.topics.Get(topic); !known {
-			return false
-		}
+	r.remove(topic)
+	n := len(topic) + len(buf)
+	if r.topics.Len() >= r.max || r.bytes+n > r.bytesMax {
+		return false
 	}
 	r.topics.Set(topic, msg)
+	r.bytes += n
 	return true
 }
 
-// len is the number of topics that have one.
-func (r *retainedStore) len() int {
+// remove must be called with the lock held.
+func (r *retainedStore) remove(topic string) {
+	if old, ok := r.topics.Delete(topic); ok {
+		r.bytes -= len(topic) + len(old.props) + len(old.payload)
+	}
+}
+
+// current tells whether m is still its topic's retained message.
+func (r *retainedStore) current(topic string, m *retainedMsg) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.topics.Len()
+	now, ok := r.topics.Get(topic)
+	return ok && now == m
+}
+
+// sweep looks at up to n topics and forgets what has expired; the next one goes on behind them.
+func (r *retainedStore) sweep(nowSec uint32, n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var expired []string
+	from := r.swept
+	r.swept = ""
+	r.topics.Ascend(from, func(topic string, m *retainedMsg) bool {
+		if n--; n < 0 {
+			r.swept = topic
+			return false
+		}
+		if m.expiresAtSec != 0 && m.expiresAtSec <= nowSec {
+			expired = append(expired, topic)
+		}
+		return true
+	})
+	for _, topic := range expired {
+		r.remove(topic)
+	}
+}
+
+// size is the number of topics that have one, and the bytes these take.
+func (r *retainedStore) size() (topics, bytes int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.topics.Len(), r.bytes
 }
 
 // dropExpired forgets m if it is still the message of its topic.
@@ -61,59 +102,8 @@ func (r *retainedStore) dropExpired(topic string, m *retainedMsg) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if now, ok := r.topics.Get(topic); ok && now == m {
-		r.topics.Delete(topic)
+		r.remove(topic)
 	}
-}
-
-// replay is the retained messages still to be sent for one subscription.
-type replay struct {
-	owner    uint64 // connection the subscription was made on
-	sess     *session.Session
-	want     session.Replay
-	snapshot *btree.Map[string, *retainedMsg]
-	next     string // topic to go on with
-	blocked  bool   // the last step stopped because the device could take no more
-}
-
-// begin starts the replay of what matches want.
-func (r *retainedStore) begin(sess *session.Session, want session.Replay) *replay {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.topics.Len() == 0 {
-		return nil
-	}
-	return &replay{owner: sess.Owner(), sess: sess, want: want, snapshot: r.topics.Copy(), next: literalPrefix(want.Filter)}
-}
-
-// literalPrefix is what every topic that matches filter begins with.
-func literalPrefix(filter string) string {
-	if i := strings.IndexAny(filter, "+#"); i >= 0 {
-		// "a/#" matches "a" too.
-		return strings.TrimSuffix(filter[:i], "/")
-	}
-	return filter
-}
-
-// step visits up to n topics and calls deliver for those that match; true: the replay is complete. deliver returns
-// false to be asked for the same topic again.
-func (p *replay) step(n int, deliver func(topic string, m *retainedMsg) bool) (done bool) {
-	done, p.blocked = true, false
-	prefix := literalPrefix(p.want.Filter)
-	p.snapshot.Ascend(p.next, func(topic string, m *retainedMsg) bool {
-		if !strings.HasPrefix(topic, prefix) {
-			return false
-		}
-		if n--; n < 0 {
-			p.next, done = topic, false
-			return false
-		}
-		if matches(p.want.Filter, topic) && !deliver(topic, m) {
-			p.next, p.blocked, done = topic, true, false
-			return false
-		}
-		return true
-	})
-	return done
 }
 
 // matches tells whether a topic filter, without $share, matches a topic [MQTT-4.7.1-1]; wildcards at its start leave

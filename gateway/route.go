@@ -9,7 +9,7 @@ import (
 
 // route takes a message that a device of this shard published (or its will): it is stored if retained, delivered here,
 // and put into the tick's batch for NATS and the other shards.
-func (s *shard) route(m *session.Message, user []byte) {
+func (s *shard) route(m *session.Message) {
 	if bus.Reserved(m.Topic) {
 		s.count.refused++
 		return
@@ -22,25 +22,31 @@ func (s *shard) route(m *session.Message, user []byte) {
 	if m.From != nil {
 		client = m.From.ClientID()
 	}
-	s.uplink.add(s.loop.NowSec(), m, client, user)
+	if !s.uplink.add(m, client) {
+		s.count.willsLost++
+	}
 	s.fanOut(m, 0)
 }
 
 // takeBatch delivers messages of another shard, or from NATS, to the sessions here.
 func (s *shard) takeBatch(b *batch) {
 	for i := range b.msgs {
-		g := &b.msgs[i]
-		if g.shard >= 0 && int(g.shard) != s.index {
-			continue
+		if to := b.msgs[i].shard; to < 0 || int(to) == s.index {
+			s.takeMessage(b, i)
 		}
-		b.message(i, &s.routed)
-		if g.shard >= 0 {
-			s.giveToGroup(&s.routed, g.interest)
-			continue
-		}
-		s.fanOut(&s.routed, g.interest)
 	}
 	b.release()
+}
+
+func (s *shard) takeMessage(b *batch, i int) {
+	defer s.containMessagePanic()
+	g := &b.msgs[i]
+	b.message(i, &s.routed)
+	if g.shard >= 0 {
+		s.giveToGroup(&s.routed, g.interest)
+		return
+	}
+	s.fanOut(&s.routed, g.interest)
 }
 
 // fanOut delivers m to every session with a matching filter. A message that came from NATS by one of several
@@ -64,16 +70,19 @@ func (s *shard) fanOut(m *session.Message, interest uint32) {
 func (s *shard) giveToGroup(m *session.Message, interest uint32) {
 	g := s.table.Group(interest)
 	if g == nil {
+		s.count.noMember++
 		return
 	}
 	sub := g.Next()
-	if sub == nil {
+	if sub == nil { // the last member left while the message was on its way
+		s.count.noMember++
 		return
 	}
 	ev := &s.devent
-	ev.Kind, ev.Msg, ev.QoS, ev.SubIDs = session.Deliver, m, sub.QoS, s.replayIDs[:0]
+	ev.Kind, ev.Msg, ev.QoS, ev.SubIDs = session.Deliver, m, sub.QoS, s.subIDs[:0]
 	if sub.ID != 0 {
-		ev.SubIDs = append(ev.SubIDs, sub.ID)
+		s.subIDs = append(s.subIDs[:0], sub.ID)
+		ev.SubIDs = s.subIDs
 	}
 	ev.Retain = m.Retain && sub.RetainAsPublished
 	s.deliverTo(sub.Session(), ev)
@@ -92,4 +101,7 @@ func (s *shard) deliverTo(sess *session.Session, ev *session.Event) {
 	}
 	s.countDrops(&s.dout)
 	s.dout.Reset()
+	if c != nil && ev.QoS > 0 && sess.Pending() {
+		s.goOnLater(c)
+	}
 }

@@ -12,7 +12,6 @@ func (s *shard) applySends(c *epoll.Conn, d *device, sess *session.Session, out 
 	if d.sess != sess || sess == nil {
 		return
 	}
-	s.oversize = s.oversize[:0]
 	for i := range out.Sends {
 		a := &out.Sends[i]
 		switch d.wire {
@@ -30,8 +29,25 @@ func (s *shard) applySends(c *epoll.Conn, d *device, sess *session.Session, out 
 			c.End(s.appendSend(c.Begin(), d, a))
 		}
 	}
-	if len(s.oversize) > 0 {
+	if !s.skipping && len(s.oversize) > 0 {
 		s.skipOversize(c, d, sess)
+	}
+}
+
+// skipOversize tells the session what its device can't be sent, so that the window does not stay closed. What comes of that
+// may be too large again.
+func (s *shard) skipOversize(c *epoll.Conn, d *device, sess *session.Session) {
+	s.skipping = true
+	defer func() { s.skipping = false }()
+	var out session.Out
+	for len(s.oversize) > 0 {
+		last := len(s.oversize) - 1
+		ev := session.Event{Kind: session.TooLarge, PacketID: s.oversize[last]}
+		s.oversize = s.oversize[:last]
+		sess.Step(s.loop.NowSec(), &ev, &out)
+		s.applySends(c, d, sess, &out)
+		s.countDrops(&out)
+		out.Reset()
 	}
 }
 
@@ -85,15 +101,44 @@ func (s *shard) appendPublish(dst []byte, d *device, a *session.Send) []byte {
 	return mqtt.AppendPublish(dst, d.version, p)
 }
 
-// skipOversize tells the session what its device can't be sent, so that the window does not stay closed.
-func (s *shard) skipOversize(c *epoll.Conn, d *device, sess *session.Session) {
-	ids := append([]uint16(nil), s.oversize...)
-	for _, id := range ids {
-		ev := session.Event{Kind: session.TooLarge, PacketID: id}
-		var out session.Out
-		sess.Step(s.loop.NowSec(), &ev, &out)
-		s.applySends(c, d, sess, &out)
-		s.countDrops(&out)
-		out.Reset()
+// proceed sends what waits in the session's queue, as far as the device's window and batch take it.
+func (s *shard) proceed(c *epoll.Conn, d *device) {
+	for d.sess != nil && d.sess.Pending() && c.Unsent() <= s.cfg.Limits.BatchBytesMax {
+		s.dout.Reset()
+		s.devent = session.Event{Kind: session.Drained}
+		d.sess.Step(s.loop.NowSec(), &s.devent, &s.dout)
+		s.countDrops(&s.dout)
+		s.applySends(c, d, d.sess, &s.dout)
+	}
+	s.dout.Reset()
+	if d.sess != nil && d.sess.Pending() {
+		s.goOnLater(c)
+	}
+}
+
+// goOnLater has the queue of a device looked at again once its batch is written: in the next tick, or when it reads.
+func (s *shard) goOnLater(c *epoll.Conn) {
+	if d := s.devices.At(c.Slot()); !d.eager && !c.Blocked() {
+		d.eager = true
+		s.eager = append(s.eager, c.Handle())
+	}
+}
+
+// proceedEager goes on with the queues of devices whose batches were full, or that got more than one event may send.
+func (s *shard) proceedEager() {
+	eager := s.eager
+	s.eager = s.eagerSpare[:0]
+	for _, h := range eager {
+		c := s.loop.Conn(h)
+		if c == nil || c.Closing() {
+			continue
+		}
+		d := s.devices.At(c.Slot())
+		d.eager = false
+		s.proceed(c, d)
+	}
+	s.eagerSpare = eager
+	if len(s.eager) > 0 {
+		s.loop.Wake()
 	}
 }

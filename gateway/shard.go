@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"hash/maphash"
 
 	"github.com/tidegate/tidegate/epoll"
@@ -26,9 +27,11 @@ type shard struct {
 
 	interests    map[string]*shardInterest
 	interestByID map[uint32]*shardInterest
-	replays      []*replay
-	moving       []move   // connections whose home is another shard, moved at tick end
-	doomed       []doomed // connections to close at tick end
+	replays      map[*session.Subscription]*replay
+	moving       []move         // connections whose home is another shard, moved at tick end
+	doomed       []doomed       // connections to close at tick end
+	eager        []epoll.Handle // devices whose queues go on in the next tick
+	eagerSpare   []epoll.Handle
 
 	listeners []listenerKind // by the loop's listener index
 	upgrade   ws.Policy
@@ -39,25 +42,27 @@ type shard struct {
 	draining    bool
 
 	// Scratch, reused from event to event.
-	packet     mqtt.Packet
-	out        session.Out // effects of what a device did
-	dout       session.Out // effects of delivering to another
-	event      session.Event
-	devent     session.Event
-	filters    []session.Filter
-	matches    session.Matches
-	message    session.Message
-	routed     session.Message
-	replayMsg  session.Message
-	replayIDs  []uint32
-	reasons    []mqtt.Reason
-	oversize   []uint16 // packet ids
-	scratch    []byte
-	scratch2   []byte
-	scratch3   []byte
-	props      []byte
-	publishOut mqtt.PublishOut
-	connack    mqtt.ConnackOut
+	packet      mqtt.Packet
+	out         session.Out // effects of what a device did
+	dout        session.Out // effects of delivering to another
+	event       session.Event
+	devent      session.Event
+	filters     []session.Filter
+	matches     session.Matches
+	message     session.Message
+	routed      session.Message
+	replayMsg   session.Message
+	replayTopic []byte
+	subIDs      []uint32
+	reasons     []mqtt.Reason
+	oversize    []uint16 // packet ids
+	skipping    bool     // skipOversize runs
+	scratch     []byte
+	scratch2    []byte
+	scratch3    []byte
+	props       []byte
+	publishOut  mqtt.PublishOut
+	connack     mqtt.ConnackOut
 }
 
 // fragmentsMax is how many frames one WebSocket message may have; beyond it the connection is closed with 1009.
@@ -76,7 +81,8 @@ func newShard(g *Gateway, index int) (*shard, error) {
 	s := &shard{
 		gw: g, cfg: &g.cfg, index: index,
 		interests: map[string]*shardInterest{}, interestByID: map[uint32]*shardInterest{},
-		table: session.NewTable(sessionLimits(&g.cfg)),
+		replays: map[*session.Subscription]*replay{},
+		table:   session.NewTable(sessionLimits(&g.cfg)),
 	}
 	s.upgrade = ws.Policy{Origins: g.cfg.WebSocket.Origins, Accept: s.acceptUpgrade}
 	for i := range s.wsLimits {
@@ -93,13 +99,17 @@ func newShard(g *Gateway, index int) (*shard, error) {
 	return s, err
 }
 
+// receiveMaxV3 is how many QoS 1 and 2 messages a 3.x device may have unacknowledged at least: it can't be told a limit.
+const receiveMaxV3 = 2048
+
 func sessionLimits(c *Config) *session.Limits {
 	policy := map[string]session.QueuePolicy{
 		"drop-oldest": session.DropOldest, "drop-newest": session.DropNewest, "disconnect": session.Disconnect,
 	}[c.Session.QueuePolicy]
 	return &session.Limits{
-		QueueCountMax: c.Session.QueueCountMax, QueueBytesMax: c.Session.QueueBytesMax, QueuePolicy: policy,
+		QueueCountMax: cmp.Or(c.Session.QueueCountMax, -1), QueueBytesMax: c.Session.QueueBytesMax, QueuePolicy: policy,
 		QueueQoS0: c.Session.QueueQoS0, InflightMax: uint16(c.MQTT.InflightMax), ReceiveMax: uint16(c.MQTT.ReceiveMax),
+		ReceiveMaxV3: uint16(max(c.MQTT.ReceiveMax, receiveMaxV3)), InflightBytesMax: c.Session.QueueBytesMax,
 		SubscriptionsMax: c.Limits.SubscriptionsMax, ExpiryMaxSec: uint32(c.Session.ExpiryMax.Seconds()), SessionsMax: c.Session.Max,
 	}
 }
@@ -131,6 +141,9 @@ func (s *shard) OnTickEnd() {
 	if now := s.loop.NowSec(); now != s.lastTickSec {
 		s.everySecond(now)
 	}
+	if len(s.eager) > 0 {
+		s.proceedEager()
+	}
 	if len(s.replays) > 0 {
 		s.stepReplays()
 	}
@@ -146,6 +159,9 @@ func (s *shard) OnTickEnd() {
 	}
 }
 
+// sweepTopics is how many topics a second are looked at for expired retained messages.
+const sweepTopics = 1000
+
 // lateSec is how late a tick may be before silence is blamed on us rather than on devices.
 const lateSec = 3
 
@@ -155,6 +171,9 @@ func (s *shard) everySecond(now uint32) {
 		s.count.lateTicks++
 	}
 	s.lastTickSec = now
+	if s.index == 0 {
+		s.gw.retained.sweep(now, sweepTopics)
+	}
 	s.out.Reset()
 	s.table.Tick(now, &s.out)
 	s.applyTable(&s.out)
@@ -164,7 +183,7 @@ func (s *shard) everySecond(now uint32) {
 func (s *shard) applyTable(out *session.Out) {
 	s.applyInterests(out.Interests)
 	for _, m := range out.Publishes {
-		s.route(m, nil)
+		s.route(m)
 	}
 	s.countDrops(out)
 	out.Reset()

@@ -55,7 +55,11 @@ func (s *shard) gain(sub *session.Subscription) *shardInterest {
 	if bus.Reserved([]byte(filter)) {
 		return nil
 	}
-	s.scratch = shape(s.scratch[:0], filter, sub.Session().ClientID())
+	clientID := sub.Session().ClientID()
+	if sub.Share != "" {
+		clientID = "" // a member takes what its group gets without looking at it again
+	}
+	s.scratch = shape(s.scratch[:0], filter, clientID)
 	shaped := len(s.scratch)
 	s.scratch = interestKey(s.scratch, string(s.scratch[:shaped]), sub.Share)
 	key := s.scratch[shaped:]
@@ -106,6 +110,7 @@ func (s *shard) applyInterests(changes []session.Interest) (held []*shardInteres
 		default:
 			if ch.Sub.Share == "" {
 				s.wanted.remove(ch.Sub.Filter)
+				delete(s.replays, ch.Sub) // [MQTT-3.10.4-2]
 			}
 			s.gw.interests.adjust(s.index, ch.Sub.Interest, -1, -liveCount(ch))
 			s.lose(ch.Sub)
@@ -165,55 +170,6 @@ func (s *shard) finishSubscribe(c *epoll.Conn, packet []byte, replays []session.
 	}
 	s.send(c, d, packet)
 	for _, want := range replays {
-		if r := s.gw.retained.begin(d.sess, want); r != nil {
-			s.replays = append(s.replays, r)
-		}
+		s.replay(d.sess, want)
 	}
-}
-
-// replayBudget is how many topics one replay visits per tick, so that a wildcard over a million retained messages does not hold up the loop.
-const replayBudget = 256
-
-// stepReplays goes on with the retained messages that subscriptions still have to get.
-func (s *shard) stepReplays() {
-	keep, more := s.replays[:0], false
-	for _, r := range s.replays {
-		if r.sess.Owner() != r.owner {
-			continue // the connection that asked is gone
-		}
-		if !r.step(replayBudget, func(topic string, m *retainedMsg) bool { return s.deliverRetained(r, topic, m) }) {
-			keep = append(keep, r)
-			more = more || !r.blocked // a blocked one goes on when its device reads or acknowledges, or within a second
-		}
-	}
-	clear(s.replays[len(keep):])
-	s.replays = keep
-	if more {
-		s.loop.Wake()
-	}
-}
-
-// deliverRetained gives one retained message to the session; false: not now, the device has too much unread.
-func (s *shard) deliverRetained(r *replay, topic string, m *retainedMsg) bool {
-	now := s.loop.NowSec()
-	if m.expiresAtSec != 0 && m.expiresAtSec <= now {
-		s.gw.retained.dropExpired(topic, m)
-		return true
-	}
-	c := s.loop.Conn(epoll.Handle(r.owner))
-	if c == nil || c.Unsent() > s.cfg.Limits.BatchBytesMax/2 || r.sess.Queued() >= max(1, s.cfg.Session.QueueCountMax/2) {
-		return c == nil
-	}
-	s.replayMsg = session.Message{
-		Topic: append(s.replayMsg.Topic[:0], topic...), Payload: m.payload, Props: m.props, QoS: m.qos, Retain: true,
-		ExpiresAtSec: m.expiresAtSec,
-	}
-	s.replayIDs = s.replayIDs[:0]
-	if r.want.SubID != 0 {
-		s.replayIDs = append(s.replayIDs, r.want.SubID)
-	}
-	s.deliverTo(r.sess, &session.Event{
-		Kind: session.Deliver, Msg: &s.replayMsg, QoS: r.want.QoS, Retain: true, SubIDs: s.replayIDs,
-	})
-	return true
 }

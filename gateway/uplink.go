@@ -17,6 +17,7 @@ type uplink struct {
 	now     *batch // this tick's messages; nil while there are none
 	outlets []outlet
 	blocked int         // outlets that hold batches back
+	held    int         // bytes of these
 	room    atomic.Bool // set by consumers that can take more; read on the loop
 	paused  []epoll.Handle
 	pool    batchPool
@@ -32,23 +33,34 @@ type outlet struct {
 
 // full tells that publishers must not be read now.
 func (u *uplink) full() bool {
-	return u.blocked > 0 || (u.now != nil && len(u.now.arena) > uplinkTickBytesMax)
+	return u.blocked > 0 || (u.now != nil && u.now.Bytes() > uplinkTickBytesMax)
 }
 
-// add takes the one copy of a message.
-func (u *uplink) add(nowSec uint32, m *session.Message, client string, user []byte) {
+// uplinkHeldBytesMax bounds what is held back. Publishers are paused long before; what still comes are wills of devices
+// that go while NATS is away.
+const uplinkHeldBytesMax = 64 << 20
+
+// add takes the one copy of a message; false: too much is held back already.
+func (u *uplink) add(m *session.Message, client string) bool {
+	if u.held > uplinkHeldBytesMax {
+		return false
+	}
+	if u.now != nil && u.now.Bytes() > uplinkHeldBytesMax {
+		u.flush() // a mass of wills at once
+	}
 	if u.now == nil {
-		u.now = u.pool.take(nowSec)
+		u.now = u.pool.take()
 	}
 	g := u.now.add(m)
 	from := uint32(len(u.now.arena))
 	u.now.arena = append(u.now.arena, client...)
 	g.client = span{from, uint32(len(u.now.arena))}
-	g.user = u.now.keep(user)
+	g.user = u.now.keep(m.User)
 	for i := range u.outlets {
 		o := &u.outlets[i]
 		o.wanted = o.wanted || o.wants == nil || o.wants(m.Topic)
 	}
+	return true
 }
 
 // flush offers this tick's batch to every outlet that wants something of it.
@@ -73,6 +85,7 @@ func (u *uplink) flush() {
 			u.blocked++
 		}
 		o.backlog = append(o.backlog, b)
+		u.held += b.Bytes()
 	}
 }
 
@@ -84,8 +97,12 @@ func (u *uplink) retry() bool {
 			continue
 		}
 		sent := 0
-		for sent < len(o.backlog) && o.offer(o.backlog[sent]) {
-			sent++
+		for ; sent < len(o.backlog); sent++ {
+			n := o.backlog[sent].Bytes() // it is not ours any more once it is taken
+			if !o.offer(o.backlog[sent]) {
+				break
+			}
+			u.held -= n
 		}
 		rest := copy(o.backlog, o.backlog[sent:])
 		clear(o.backlog[rest:])
@@ -97,8 +114,8 @@ func (u *uplink) retry() bool {
 	return u.blocked == 0
 }
 
-// held is the number of batches held back.
-func (u *uplink) held() (n int) {
+// heldBatches is the number of batches held back.
+func (u *uplink) heldBatches() (n int) {
 	for i := range u.outlets {
 		n += len(u.outlets[i].backlog)
 	}
@@ -107,8 +124,9 @@ func (u *uplink) held() (n int) {
 
 // pausePublisher stops reading from a device until the uplink has room.
 func (s *shard) pausePublisher(c *epoll.Conn) {
-	if !c.Paused() {
-		c.PauseRead()
+	c.PauseRead()
+	if d := s.devices.At(c.Slot()); !d.paused {
+		d.paused = true
 		s.count.pauses++
 		s.uplink.paused = append(s.uplink.paused, c.Handle())
 	}
@@ -121,7 +139,8 @@ func (s *shard) resumePublishers() {
 	for _, h := range paused {
 		if c := s.loop.Conn(h); c != nil {
 			// We did not listen while it was paused: its keep-alive begins anew.
-			s.devices.At(c.Slot()).lastSec = s.loop.NowSec()
+			d := s.devices.At(c.Slot())
+			d.paused, d.lastSec = false, s.loop.NowSec()
 			c.ResumeRead()
 		}
 	}

@@ -12,6 +12,7 @@ type flow struct {
 	recd       int    // of recs, from the front: taken over, PUBREC sent or, without connection, due on request
 	unacked    int    // of acks and recs: begun on this connection, what Receive Maximum counts
 	queueBytes int    // size of the queued messages
+	heldBytes  int    // size of the messages in window that the device has not got for sure
 	queueQoS0  int    // how many of them are QoS 0
 	freeIDs    uint16 // how many packet ids after lastID are surely not in use
 }
@@ -119,11 +120,20 @@ func (s *Session) forget(i int, out *Out) entry {
 	f := s.flow
 	e := f.window.remove(i)
 	s.table.inflight--
+	f.heldBytes -= e.size()
 	if i < f.sent {
 		f.sent--
 	}
 	out.hold(&e)
 	return e
+}
+
+// size is the bytes that e keeps.
+func (e *entry) size() int {
+	if e.kept == nil {
+		return 0
+	}
+	return e.kept.msg.size()
 }
 
 // hold ends e's references when out is reset.

@@ -94,8 +94,10 @@ func (c *counts) flow(s *Session) error {
 		return fmt.Errorf("window %d, sent %d, of %d", f.window.len(), f.sent, s.windowMax())
 	}
 	ids := map[uint16]bool{}
+	held := 0
 	for i := range f.window.len() {
 		e := f.window.at(i)
+		held += e.size()
 		if e.id == 0 || ids[e.id] || (e.kept == nil) != (e.phase == awaitComp) || e.qos == 0 {
 			return fmt.Errorf("window entry %d is wrong: %+v", i, *e)
 		}
@@ -103,6 +105,9 @@ func (c *counts) flow(s *Session) error {
 		if e.kept != nil {
 			c.refs[e.kept]++
 		}
+	}
+	if held != f.heldBytes {
+		return fmt.Errorf("the window holds %d bytes, %d are counted", held, f.heldBytes)
 	}
 	for k := 1; k <= int(f.freeIDs); k++ {
 		if id := (int(s.lastID)+k-1)%65535 + 1; ids[uint16(id)] {

@@ -23,6 +23,9 @@ type Limits struct {
 	// InflightMax is how many QoS 1 and 2 messages to one device may be unacknowledged; the device's own Receive
 	// Maximum may be lower. Beyond it messages wait in the queue. Default 64.
 	InflightMax uint16
+	// InflightBytesMax is how many bytes of them the table keeps for one device, beside one message of any size.
+	// Beyond it messages wait in the queue. Default 1 MiB.
+	InflightBytesMax int
 	// ReceiveMax is how many QoS 1 and 2 messages from one MQTT 5 device may be unacknowledged, as CONNACK told it.
 	// Beyond it the device is closed with 0x93. Default 256.
 	ReceiveMax uint16
@@ -53,6 +56,9 @@ func (l *Limits) withDefaults() Limits {
 	}
 	if d.InflightMax == 0 {
 		d.InflightMax = 64
+	}
+	if d.InflightBytesMax == 0 {
+		d.InflightBytesMax = 1 << 20
 	}
 	if d.ReceiveMax == 0 {
 		d.ReceiveMax = 256

@@ -11,6 +11,8 @@ type Message struct {
 	ExpiresAtSec uint32
 	QoS          uint8
 	Retain       bool
+	// User is the publisher's user name, for the caller; kept for wills only.
+	User []byte
 	// From is the publisher when it is of this table (No Local, wills), else nil.
 	From *Session
 

@@ -65,13 +65,20 @@ func (s *Session) windowMax() int {
 	return int(min(s.receiveMax, s.table.limits.InflightMax))
 }
 
+// hasRoom says whether the window takes one more message: any single one, but together they have limits.
+func (s *Session) hasRoom() bool {
+	f := s.flow
+	n := f.window.len()
+	return n < s.windowMax() && (n == 0 || f.heldBytes < s.table.limits.InflightBytesMax)
+}
+
 // canSend says whether a QoS 1 or 2 message may leave now.
 func (s *Session) canSend() bool {
 	if s.state != live || !s.resumed {
 		return false
 	}
 	f := s.flow
-	return f == nil || f.sent == f.window.len() && f.window.len() < s.windowMax()
+	return f == nil || f.sent == f.window.len() && s.hasRoom()
 }
 
 // flowQueue is how many messages wait.
@@ -91,20 +98,27 @@ func (s *Session) Pending() bool {
 	if f.sent < f.window.len() {
 		return f.sent < s.windowMax()
 	}
-	return f.queue.n > 0 && (f.queue.at(0).qos == 0 || f.window.len() < s.windowMax())
+	return f.queue.n > 0 && (f.queue.at(0).qos == 0 || s.hasRoom())
 }
+
+// pumpBytes is how much one event sends of what waited, so that the caller can look at its connection again; a Drained
+// event goes on.
+const pumpBytes = 64 << 10
 
 // pump sends what the window and the connection allow: first again what was in flight when the connection ended, in
 // its old order [MQTT-4.4.0-1] [MQTT-4.6.0-1], then the queue.
 func (s *Session) pump(nowSec uint32, congested bool, out *Out) {
-	for !congested && s.Pending() {
+	for n := 0; !congested && n < pumpBytes && s.Pending(); {
 		f := s.flow
 		if f.sent < f.window.len() {
-			f.window.at(f.sent).send(nowSec, true, out)
+			e := f.window.at(f.sent)
+			n += e.size()
+			e.send(nowSec, true, out)
 			f.sent++
 			continue
 		}
 		e := s.unqueue()
+		n += e.size()
 		switch {
 		case e.kept.msg.expired(nowSec):
 			out.Drops[DropExpired]++
@@ -128,6 +142,7 @@ func (s *Session) launch(nowSec uint32, e entry, out *Out) {
 	}
 	e.send(nowSec, false, out)
 	f.window.push(e)
+	f.heldBytes += e.size()
 	f.sent++
 	s.table.inflight++
 }
@@ -227,6 +242,7 @@ func (s *Session) onPubrec(nowSec uint32, ev *Event, out *Out) {
 		s.pump(nowSec, ev.Congested, out)
 	default:
 		out.hold(e)
+		s.flow.heldBytes -= e.size()
 		e.kept, e.ids, e.phase = nil, nil, awaitComp
 		out.ack(SendPubrel, e.id, 0)
 	}

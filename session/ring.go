@@ -9,7 +9,7 @@ type ring[T any] struct {
 
 const (
 	ringMin      = 4
-	ringSpareMax = 64 // longest buffer that an emptied ring keeps
+	ringSpareMax = 256 // longest buffer that an emptied ring keeps
 )
 
 func (r *ring[T]) len() int { return int(r.n) }

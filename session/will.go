@@ -1,5 +1,7 @@
 package session
 
+import "bytes"
+
 // will is a session's own copy of its Will.
 type will struct {
 	kept      *stored
@@ -17,7 +19,9 @@ func (s *Session) setWill(w *Will, out *Out) {
 	}
 	m := w.Message
 	m.kept = nil
-	s.will = &will{kept: s.table.store.keep(&m), delaySec: w.DelaySec, dueSec: Never, expirySec: w.ExpirySec, hasExpiry: w.HasExpiry}
+	kept := s.table.store.keep(&m)
+	kept.msg.User = bytes.Clone(m.User)
+	s.will = &will{kept: kept, delaySec: w.DelaySec, dueSec: Never, expirySec: w.ExpirySec, hasExpiry: w.HasExpiry}
 }
 
 // dropWill forgets the will.

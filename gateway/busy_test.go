@@ -1,0 +1,214 @@
+package gateway
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/tidegate/tidegate/gateway/mqtt"
+)
+
+// TestBusyPublisherIsNotLate: a publisher whose writes always end within a packet is not late with any packet, however
+// long that goes on.
+func TestBusyPublisherIsNotLate(t *testing.T) {
+	r := start(t, func(c *Config) { c.Limits.PacketTime = time.Second })
+	for _, way := range transports {
+		c, _ := r.connectOn(r.via(way, mqtt.V5), "busy-"+way)
+		packet := mqtt.AppendPublish(nil, mqtt.V5, &mqtt.PublishOut{Topic: []byte("a"), Payload: make([]byte, 10)})
+		c.write(packet[:5])
+		for began := r.nowSec(); r.nowSec() < began+4; {
+			c.write(append(bytes.Clone(packet[5:]), packet[:5]...))
+			time.Sleep(20 * time.Millisecond) // the pace of a device, not a wait for something
+		}
+		c.write(packet[5:])
+		c.ping()
+	}
+	if n := r.closedBy(reasonPacketTimeout); n != 0 {
+		t.Errorf("%d were closed for a late packet", n)
+	}
+}
+
+// TestSharedFilterWithOwnID: a member of a group gets what the group's filter says, also if a level equals its client id.
+func TestSharedFilterWithOwnID(t *testing.T) {
+	r := start(t)
+	nc := r.nats()
+	a, b := r.connect(mqtt.V5, "A"), r.connect(mqtt.V311, "B")
+	a.subscribe(1, "$share/g/devices/A/cmd")
+	b.subscribe(1, "$share/g/devices/B/cmd")
+	for _, id := range []string{"C", "B", "A", "A", "B"} {
+		if err := nc.Publish("devices."+id+".cmd", []byte("for "+id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		a.gets("devices/A/cmd", "for A")
+		b.gets("devices/B/cmd", "for B")
+	}
+}
+
+// TestFiltersMax: one packet's work is bounded; its further filters are refused.
+func TestFiltersMax(t *testing.T) {
+	r := start(t, func(c *Config) { c.MQTT.FiltersMax = 3 })
+	c := r.connect(mqtt.V5, "many")
+	got := c.subscribe(0, "a", "b", "c", "d", "e")
+	want := []mqtt.Reason{0, 0, 0, mqtt.QuotaExceeded, mqtt.QuotaExceeded}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("SUBACK %v, want %v", got, want)
+	}
+}
+
+// TestNewerThanRetained: who subscribes while a newer message is on its way does not get the older one after it.
+func TestNewerThanRetained(t *testing.T) {
+	r := start(t)
+	c, pub := r.connect(mqtt.V311, "both"), r.connect(mqtt.V5, "pub")
+	for i := range 50 {
+		topic := fmt.Sprint("state/", i)
+		pub.publish(1, topic, "old", retained)
+		out := mqtt.AppendSubscribe(nil, mqtt.V311, 7, []mqtt.Filter{{Topic: []byte(topic)}}, 0)
+		c.write(mqtt.AppendPublish(out, mqtt.V311, &mqtt.PublishOut{Topic: []byte(topic), Payload: []byte("new"), Retain: true}))
+		last := ""
+		c.write(mqtt.AppendPingreq(nil))
+		for {
+			p := c.must()
+			if p.Type == mqtt.TypePublish {
+				last = p.payload
+			}
+			if p.Type == mqtt.TypePingresp && last != "" {
+				break
+			}
+			if p.Type == mqtt.TypePingresp { // SUBACK may still wait for NATS
+				c.write(mqtt.AppendPingreq(nil))
+			}
+		}
+		if last != "new" {
+			t.Fatalf("%s: the last message was %q", topic, last)
+		}
+	}
+}
+
+// TestRetainedBytes: the store is bounded in bytes, too, and forgets what has expired without being asked for it.
+func TestRetainedBytes(t *testing.T) {
+	r := start(t, func(c *Config) { c.MQTT.RetainedBytesMax = 1000 })
+	c := r.connect(mqtt.V5, "keeper")
+	for i := range 10 {
+		c.publish(1, fmt.Sprint("keep/", i), strings.Repeat("x", 200), retained, func(p *mqtt.PublishOut) { p.HasExpiry, p.ExpirySec = true, 1 })
+	}
+	if n := r.retainedTopics(); n != 4 {
+		t.Errorf("%d topics kept, want 4", n)
+	}
+	if n := r.sum().retainedFull; n != 6 {
+		t.Errorf("%d counted as refused, want 6", n)
+	}
+	r.eventually("what has expired is forgotten", func() bool { return r.retainedTopics() == 0 })
+	if _, n := r.gw.retained.size(); n != 0 {
+		t.Errorf("%d bytes counted for nothing", n)
+	}
+}
+
+// TestWillCarriesItsOwnUser: at a takeover by another user, and whenever a device goes, NATS is told whose will it is.
+func TestWillCarriesItsOwnUser(t *testing.T) {
+	r := start(t, func(c *Config) { c.NATS.HeaderUser = true })
+	sub, err := r.nats().SubscribeSync("w.x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.nats().Flush(); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("the subscription is known", func() bool { return sub.IsValid() })
+	as := func(user string) func(*mqtt.ConnectOut) {
+		return func(c *mqtt.ConnectOut) { c.Username = []byte(user) }
+	}
+	r.connectOn(r.open(mqtt.V5, r.mqtt), "A", will("first", 0, as("anna")))
+	second, _ := r.connectOn(r.open(mqtt.V5, r.mqtt), "A", will("second", 0, as("eve")))
+	second.cut()
+	for _, want := range []string{"1 c=A u=anna", "1 c=A u=eve"} {
+		m, err := sub.NextMsg(answerTime)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := m.Header.Get("TG"); got != want {
+			t.Errorf("the will %q says %q, want %q", m.Data, got, want)
+		}
+	}
+}
+
+// TestSmallBatchLimit: a limit below what one write takes loses nothing and leaves nothing behind.
+func TestSmallBatchLimit(t *testing.T) {
+	r := start(t, func(c *Config) { c.Limits.BatchBytesMax = 4 << 10 })
+	sub := r.connect(mqtt.V311, "sub")
+	sub.subscribe(1, "t/#")
+	pub := r.connect(mqtt.V311, "pub")
+	var out []byte
+	for i := range 100 {
+		out = mqtt.AppendPublish(out, mqtt.V311, &mqtt.PublishOut{
+			Topic: []byte("t/x"), Payload: fmt.Appendf(nil, "%03d%s", i, strings.Repeat(".", 1000)), QoS: 1, PacketID: uint16(i + 1),
+		})
+	}
+	pub.write(out)
+	for i := range 100 {
+		m := sub.message()
+		if got := m.payload[:3]; got != fmt.Sprintf("%03d", i) {
+			t.Fatalf("message %d is %q", i, got)
+		}
+	}
+}
+
+// TestNewTellsWhatIsBusy: a New that fails says what and how to mend it, and gives back what it had opened.
+func TestNewTellsWhatIsBusy(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	cfg := Default()
+	cfg.Data, cfg.NATS.Listen, cfg.Listeners = t.TempDir(), "", []string{"mqtt://127.0.0.1:0"}
+	for name, mod := range map[string]func(*Config){
+		"admin":     func(c *Config) { c.Admin = busy.Addr().String() },
+		"listeners": func(c *Config) { c.Admin, c.Listeners = "", append(c.Listeners, "ws://"+busy.Addr().String()) },
+	} {
+		c := cfg
+		mod(&c)
+		g, err := New(c, zerolog.Nop())
+		if err == nil || g != nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), busy.Addr().String()) {
+			t.Errorf("%s: New returned %v, %v", name, g, err)
+		}
+		if errors.Is(err, net.ErrClosed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	cfg.Admin = "127.0.0.1:0"
+	g, err := New(cfg, zerolog.Nop())
+	if err != nil {
+		t.Fatalf("the data directory is still held: %v", err)
+	}
+	g.discard()
+	_ = g.admin.listener.Close()
+}
+
+// TestReplayBudget: one step visits no more than it is told, and goes on where it stopped until it is complete.
+func TestReplayBudget(t *testing.T) {
+	store := retainedStore{max: 1000, bytesMax: 1 << 20}
+	for i := range 500 {
+		m := testMessage(fmt.Sprintf("a/%03d", i))
+		store.set(&m)
+	}
+	p := replay{snapshot: store.topics.Copy(), next: "a"}
+	p.want.Filter = "a/+"
+	got, steps := 0, 0
+	for done := false; !done; steps++ {
+		var n int
+		n, done = p.step(64, func(string, *retainedMsg) bool { got++; return true })
+		if n > 64 {
+			t.Fatalf("visited %d", n)
+		}
+	}
+	if got != 500 || steps < 8 {
+		t.Errorf("%d messages in %d steps", got, steps)
+	}
+}

@@ -1,0 +1,130 @@
+package gateway
+
+import (
+	"runtime/debug"
+
+	"github.com/tidegate/tidegate/epoll"
+	"github.com/tidegate/tidegate/gateway/mqtt"
+	"github.com/tidegate/tidegate/gateway/ws"
+	"github.com/tidegate/tidegate/session"
+)
+
+// OnClose is part of epoll.Handler.
+func (s *shard) OnClose(c *epoll.Conn, why epoll.Cause) {
+	d := s.devices.At(c.Slot())
+	if d.reason == reasonNone {
+		d.reason = reasonOfCause(why)
+	}
+	s.count.closed[d.reason]++
+	s.gone(c, d, &session.Event{Kind: session.Lost, KeepWill: d.reason != reasonNormal})
+	s.gw.log.Debug().Stringer("peer", c.Peer()).Stringer("reason", d.reason).Msg("closed")
+	*d = device{state: stateDraining}
+}
+
+// gone tells the session, if it is still this connection's, that its connection ended.
+func (s *shard) gone(c *epoll.Conn, d *device, ev *session.Event) {
+	if d.wire == wireEcho && d.state == stateLive {
+		s.count.live[liveEcho]--
+		return
+	}
+	sess := d.sess
+	if sess == nil {
+		return
+	}
+	d.sess = nil
+	s.count.live[d.kind()]--
+	if sess.Owner() != uint64(c.Handle()) {
+		return // taken over
+	}
+	s.out.Reset()
+	sess.Step(s.loop.NowSec(), ev, &s.out)
+	s.applyTable(&s.out)
+}
+
+// close ends a connection for a reason: the device is told as its protocol has it, and nothing more is read.
+func (s *shard) close(c *epoll.Conn, d *device, r reason) {
+	if c.Closing() || d.state == stateDraining {
+		return
+	}
+	d.reason = r
+	s.goodbye(c, d, r)
+	s.leave(c, d, &session.Event{Kind: session.Lost, KeepWill: true})
+}
+
+// leave ends the session's part in the connection and closes it once the goodbye is written.
+func (s *shard) leave(c *epoll.Conn, d *device, ev *session.Event) {
+	s.gone(c, d, ev)
+	d.state = stateDraining
+	c.Finish(lingerSec)
+}
+
+// doomed is a connection to be closed once the shard has finished what it is doing.
+type doomed struct {
+	h epoll.Handle
+	r reason
+}
+
+// closeDoomed closes the connections whose sessions asked for it while another device was being served.
+func (s *shard) closeDoomed() {
+	for i := 0; i < len(s.doomed); i++ { // one's will may doom another
+		v := s.doomed[i]
+		if c := s.loop.Conn(v.h); c != nil {
+			s.close(c, s.devices.At(c.Slot()), v.r)
+		}
+	}
+	s.doomed = s.doomed[:0]
+}
+
+// lingerSec is how long a closed device may take to read the goodbye.
+const lingerSec = 2
+
+// goodbye appends what the protocol has to say about the end of a connection.
+func (s *shard) goodbye(c *epoll.Conn, d *device, r reason) {
+	code := reasonTable[r]
+	live := d.state == stateLive && d.sess != nil
+	switch d.wire {
+	case wireMQTT:
+		if live && d.version == mqtt.V5 && r > reasonPeerReset {
+			c.End(mqtt.AppendDisconnect(c.Begin(), d.version, code.mqtt, nil))
+		}
+	case wireFrameMQTT:
+		dst := c.Begin()
+		if live && d.version == mqtt.V5 && r > reasonPeerReset {
+			var mark int
+			dst, mark = ws.BeginFrame(dst)
+			dst = ws.EndFrame(mqtt.AppendDisconnect(dst, d.version, code.mqtt, nil), mark, ws.OpBinary)
+		}
+		c.End(ws.AppendClose(dst, code.ws, ""))
+	case wirePlain, wireJSON, wireEcho:
+		c.End(ws.AppendClose(c.Begin(), code.ws, code.label))
+	}
+}
+
+// containPanic keeps one crafted packet from ending everybody's connections: the one that met it is closed. In check builds the
+// process ends instead, so that tests see it.
+func (s *shard) containPanic(c *epoll.Conn, d *device) {
+	if crashOnPanic {
+		return
+	}
+	cause := recover()
+	if cause == nil {
+		return
+	}
+	s.count.panics++
+	s.gw.log.Error().Interface("panic", cause).Bytes("stack", debug.Stack()).Msg("panic while serving a connection; it is closed")
+	d.reason = reasonServer
+	s.out, s.dout, s.skipping = session.Out{}, session.Out{}, false
+	c.Close()
+}
+
+// containMessagePanic is the same for a message that another shard or NATS handed over: it is left out.
+func (s *shard) containMessagePanic() {
+	if crashOnPanic {
+		return
+	}
+	if cause := recover(); cause != nil {
+		s.count.panics++
+		s.gw.log.Error().Interface("panic", cause).Bytes("stack", debug.Stack()).Msg("panic while delivering a message; it is left out")
+		s.dout, s.skipping = session.Out{}, false
+	}
+}

@@ -1,0 +1,137 @@
+package gateway
+
+import (
+	"strings"
+
+	"github.com/tidegate/tidegate/epoll"
+	"github.com/tidegate/tidegate/session"
+	"github.com/tidwall/btree"
+)
+
+// replay is the retained messages still to be sent for one subscription. Owned by one shard.
+type replay struct {
+	owner    uint64 // connection the subscription was made on
+	sess     *session.Session
+	want     session.Replay
+	snapshot *btree.Map[string, *retainedMsg]
+	next     string // topic to go on with
+	blocked  bool   // the last step stopped because the device could take no more
+}
+
+// begin starts the replay of what matches want; nil when nothing is retained at all.
+func (r *retainedStore) begin(sess *session.Session, want session.Replay) *replay {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.topics.Len() == 0 {
+		return nil
+	}
+	return &replay{owner: sess.Owner(), sess: sess, want: want, snapshot: r.topics.Copy(), next: literalPrefix(want.Filter)}
+}
+
+// literalPrefix is what every topic that matches filter begins with.
+func literalPrefix(filter string) string {
+	if i := strings.IndexAny(filter, "+#"); i >= 0 {
+		// "a/#" matches "a" too.
+		return strings.TrimSuffix(filter[:i], "/")
+	}
+	return filter
+}
+
+// step visits up to n topics and calls deliver for those that match; it returns how many it visited, and whether the replay
+// is complete. deliver returns false to be asked for the same topic again.
+func (p *replay) step(n int, deliver func(topic string, m *retainedMsg) bool) (visited int, done bool) {
+	p.blocked = false
+	prefix := literalPrefix(p.want.Filter)
+	if prefix == p.want.Filter { // no wildcard, one topic
+		m, ok := p.snapshot.Get(prefix)
+		p.blocked = ok && !deliver(prefix, m)
+		return 1, !p.blocked
+	}
+	done = true
+	p.snapshot.Ascend(p.next, func(topic string, m *retainedMsg) bool {
+		if !strings.HasPrefix(topic, prefix) {
+			return false
+		}
+		if visited == n {
+			p.next, done = topic, false
+			return false
+		}
+		visited++
+		if matches(p.want.Filter, topic) && !deliver(topic, m) {
+			p.next, p.blocked, done = topic, true, false
+			return false
+		}
+		return true
+	})
+	return visited, done
+}
+
+// replayBudget is how many topics all replays of a shard visit in one tick, replayShare how many of these one may: a wildcard over a
+// million retained messages, or a thousand of them, holds up the loop no longer than that.
+const (
+	replayBudget = 512
+	replayShare  = 64
+)
+
+// replay begins to send the retained messages that a subscription asks for. One that was under way for it begins anew.
+func (s *shard) replay(sess *session.Session, want session.Replay) {
+	if r := s.gw.retained.begin(sess, want); r != nil {
+		s.replays[want.Sub] = r
+	}
+}
+
+// stepReplays goes on with the retained messages that subscriptions still have to get. The order of the map is random, so that
+// none is always last.
+func (s *shard) stepReplays() {
+	budget, more := replayBudget, false
+	for sub, r := range s.replays {
+		if budget <= 0 {
+			more = true
+			break
+		}
+		if r.sess.Owner() != r.owner {
+			delete(s.replays, sub) // the connection that asked is gone
+			budget--
+			continue
+		}
+		visited, done := r.step(min(budget, replayShare), func(topic string, m *retainedMsg) bool { return s.deliverRetained(r, topic, m) })
+		budget -= max(1, visited)
+		if done {
+			delete(s.replays, sub)
+		}
+		more = more || !done && !r.blocked // a blocked one goes on when its device reads or acknowledges, or within a second
+	}
+	if more {
+		s.loop.Wake()
+	}
+}
+
+// deliverRetained gives one retained message to the session; false: not now, the device has too much unread.
+func (s *shard) deliverRetained(r *replay, topic string, m *retainedMsg) bool {
+	now := s.loop.NowSec()
+	c := s.loop.Conn(epoll.Handle(r.owner))
+	switch {
+	case c == nil:
+		return true
+	case m.expiresAtSec != 0 && m.expiresAtSec <= now:
+		s.gw.retained.dropExpired(topic, m)
+		return true
+	case c.Unsent() > s.cfg.Limits.BatchBytesMax/2 || r.sess.Queued() >= max(1, s.cfg.Session.QueueCountMax/2):
+		return false
+	case !s.gw.retained.current(topic, m):
+		return true // the newer one has come, or comes, as a live message
+	}
+	s.replayMsg = session.Message{
+		Topic: append(s.replayTopic[:0], topic...), Payload: m.payload, Props: m.props, QoS: m.qos, Retain: true,
+		ExpiresAtSec: m.expiresAtSec,
+	}
+	s.replayTopic = s.replayMsg.Topic
+	s.subIDs = s.subIDs[:0]
+	if r.want.SubID != 0 {
+		s.subIDs = append(s.subIDs, r.want.SubID)
+	}
+	s.deliverTo(r.sess, &session.Event{
+		Kind: session.Deliver, Msg: &s.replayMsg, QoS: r.want.QoS, Retain: true, SubIDs: s.subIDs,
+	})
+	return true
+}

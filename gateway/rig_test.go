@@ -1,0 +1,129 @@
+package gateway
+
+import (
+	"context"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+)
+
+// rig is a whole gateway with its embedded NATS on ports of its own.
+type rig struct {
+	t    *testing.T
+	gw   *Gateway
+	mqtt string // ADDR:PORT
+	ws   string // ADDR:PORT
+	any  string // ADDR:PORT
+	stop func() error
+}
+
+// start runs a gateway until the test ends; mods change its configuration first.
+func start(t *testing.T, mods ...func(c *Config)) *rig {
+	t.Helper()
+	cfg := Default()
+	cfg.Loops = 2
+	cfg.Listeners = []string{"mqtt://127.0.0.1:0", "ws://127.0.0.1:0", "any://127.0.0.1:0"}
+	cfg.Admin = "127.0.0.1:0"
+	cfg.NATS.Listen = "127.0.0.1:0"
+	cfg.Data = t.TempDir()
+	cfg.Drain.Rate = 0
+	cfg.Diagnostics = true
+	for _, mod := range mods {
+		mod(&cfg)
+	}
+	g, err := New(cfg, zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- g.Run(ctx) }()
+	r := &rig{t: t, gw: g}
+	for i, at := range []*string{&r.mqtt, &r.ws, &r.any} {
+		if i < len(g.Addrs().Listeners) {
+			*at = g.Addrs().Listeners[i].Addr.String()
+		}
+	}
+	var stopped bool
+	r.stop = func() error {
+		if stopped {
+			return nil
+		}
+		stopped = true
+		cancel()
+		select {
+		case err := <-ended:
+			return err
+		case <-time.After(30 * time.Second):
+			t.Fatal("the gateway does not stop")
+			return nil
+		}
+	}
+	t.Cleanup(func() {
+		if err := r.stop(); err != nil {
+			t.Errorf("stop: %v", err)
+		}
+	})
+	return r
+}
+
+// nats is a backend: an ordinary NATS client.
+func (r *rig) nats() *nats.Conn {
+	r.t.Helper()
+	nc, err := nats.Connect(r.gw.Addrs().NATS)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(nc.Close)
+	return nc
+}
+
+// dial opens a raw TCP connection.
+func (r *rig) dial(addr string) net.Conn {
+	r.t.Helper()
+	c, err := net.DialTimeout("tcp", addr, 5*time.Second)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { c.Close() })
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	return c
+}
+
+// sum is the counters of all shards together.
+func (r *rig) sum() snapshot {
+	r.t.Helper()
+	all, ok := r.gw.snapshots()
+	if !ok {
+		r.t.Fatal("a loop does not answer")
+	}
+	var sum snapshot
+	for i := range all {
+		sum.add(&all[i])
+	}
+	return sum
+}
+
+// eventually waits until f holds; it asks the real state, so that it need not guess how long things take.
+func (r *rig) eventually(what string, f func() bool) {
+	r.t.Helper()
+	deadline := time.Now().Add(15 * time.Second)
+	for !f() {
+		if time.Now().After(deadline) {
+			r.t.Fatalf("never happened: %s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// homeOf is the index of the shard that owns a client id.
+func (r *rig) homeOf(clientID string) int { return r.gw.home([]byte(clientID)).index }
+
+// retainedTopics is how many topics have a retained message.
+func (r *rig) retainedTopics() int {
+	n, _ := r.gw.retained.size()
+	return n
+}
