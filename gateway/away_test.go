@@ -289,3 +289,59 @@ func TestTooLargeForNATS(t *testing.T) {
 	}
 	c.ping()
 }
+
+// TestPingWhileTheUplinkIsFull: a device whose messages wait for NATS is answered when it asks whether anybody is there, also
+// when it does so again and again, and what waited arrives in order when NATS is back.
+func TestPingWhileTheUplinkIsFull(t *testing.T) {
+	away := bustest.Start(t)
+	r := start(t, outside(away))
+	r.eventually("NATS is there", func() bool { return r.gw.bus.Status().Connected() })
+	back := &record{}
+	nc := away.Conn(t)
+	if _, err := nc.Subscribe("full.>", func(m *nats.Msg) { back.add(m.Subject, string(m.Data[:6])) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	away.Stop()
+	r.eventually("NATS is away", func() bool { return !r.gw.bus.Status().Connected() })
+	sent := 0
+	var pubs []*client
+	for i, way := range transports {
+		c, _ := r.connectOn(r.via(way, mqtt.V311), fmt.Sprint("full", i))
+		pubs = append(pubs, c)
+	}
+	publish := func(c *client, i int) {
+		c.write(mqtt.AppendPublish(nil, c.v, &mqtt.PublishOut{
+			Topic: fmt.Append(nil, "full/", i), Payload: fmt.Appendf(nil, "%06d%s", sent, strings.Repeat("x", 500)), QoS: 0,
+		}))
+		sent++
+	}
+	r.eventually("the uplink is full", func() bool {
+		for i, c := range pubs {
+			publish(c, i)
+		}
+		return r.sum().pausedPublishers == len(pubs)
+	})
+	for range 30 {
+		for i, c := range pubs {
+			publish(c, i)
+			c.ping()
+		}
+	}
+	away.Restart()
+	for i, c := range pubs {
+		c.write(mqtt.AppendPublish(nil, c.v, &mqtt.PublishOut{Topic: fmt.Append(nil, "full/", i), Payload: []byte("000end"), QoS: 1, PacketID: 1}))
+		c.expect(mqtt.TypePuback)
+	}
+	r.eventually("both ends have come", func() bool { return back.has("full.0 000end") && back.has("full.1 000end") })
+	last := map[string]string{}
+	for _, line := range back.all() {
+		topic, n, _ := strings.Cut(line, " ")
+		if n != "000end" && n <= last[topic] {
+			t.Errorf("%s: %s came after %s", topic, n, last[topic])
+		}
+		last[topic] = n
+	}
+}

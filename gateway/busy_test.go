@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -203,12 +204,96 @@ func TestReplayBudget(t *testing.T) {
 	got, steps := 0, 0
 	for done := false; !done; steps++ {
 		var n int
-		n, done = p.step(64, func(string, *retainedMsg) bool { got++; return true })
+		n, done = p.step(64, func(string) bool { got++; return true })
 		if n > 64 {
 			t.Fatalf("visited %d", n)
 		}
 	}
 	if got != 500 || steps < 8 {
 		t.Errorf("%d messages in %d steps", got, steps)
+	}
+}
+
+// TestStraysInPieces: what speaks on the wrong port is recognised however its first bytes are cut.
+func TestStraysInPieces(t *testing.T) {
+	r := start(t)
+	for _, tc := range []struct {
+		addr, bytes string
+		reason      reason
+	}{
+		{r.mqtt, "GET / HTTP/1.1\r\n\r\n", reasonHTTP}, {r.mqtt, "\x16\x03\x01\x00\xa5", reasonTLSHello},
+		{r.ws, "\x16\x03\x01\x00\xa5", reasonTLSHello}, {r.any, "PROXY TCP4 ", reasonProxyHeader},
+	} {
+		before := r.closedBy(tc.reason)
+		c, read := r.dial(tc.addr), r.sum().loop.ReadBytes
+		for i := range tc.bytes {
+			if _, err := c.Write([]byte(tc.bytes[i : i+1])); err != nil {
+				break // it has heard enough
+			}
+			r.eventually("the byte is read", func() bool { return r.sum().loop.ReadBytes > read+uint64(i) || r.closedBy(tc.reason) > before })
+		}
+		_, _ = io.Copy(io.Discard, c)
+		c.Close()
+		r.closesBy(tc.reason, before, 1)
+	}
+}
+
+// TestRetainedUpdatedDuringReplay: a topic that changes while a replay waits for its device is not left out.
+func TestRetainedUpdatedDuringReplay(t *testing.T) {
+	const topics = 3000
+	r := start(t, func(c *Config) { c.Limits.BatchBytesMax = 64 << 10 })
+	pub := r.connect(mqtt.V5, "pub")
+	put := func(i int, payload string) {
+		pub.write(mqtt.AppendPublish(nil, mqtt.V5, &mqtt.PublishOut{Topic: fmt.Append(nil, "r/", i), Payload: []byte(payload), Retain: true}))
+	}
+	for i := range topics {
+		put(i, "old"+strings.Repeat(".", 1000))
+	}
+	pub.ping()
+	sub := r.connect(mqtt.V311, "sub")
+	sub.write(mqtt.AppendSubscribe(nil, mqtt.V311, 1, []mqtt.Filter{{Topic: []byte("r/#")}}, 0))
+	for i := 0; i < topics; i += 3 {
+		put(i, "new"+strings.Repeat(".", 1000))
+	}
+	pub.ping()
+	got := map[string]bool{}
+	for len(got) < topics {
+		g, err := sub.next()
+		if err != nil {
+			t.Fatalf("%d of %d topics came: %v", len(got), topics, err)
+		}
+		if g.Type == mqtt.TypePublish { // SUBACK is among them; a live message may come before it
+			got[g.topic] = true
+		}
+	}
+}
+
+// TestTurnsAreShared: a connection whose messages visit very many subscriptions does not keep the loop from others.
+func TestTurnsAreShared(t *testing.T) {
+	r := start(t, func(c *Config) { c.Loops = 1 })
+	sub := r.connect(mqtt.V5, "sub")
+	var filters []mqtt.Filter
+	for i := range 200 {
+		levels := strings.Split("a/b/c/d/e/f/g/h", "/")
+		for bit := range levels {
+			if i&(1<<bit) != 0 {
+				levels[bit] = "+"
+			}
+		}
+		filters = append(filters, mqtt.Filter{Topic: []byte(strings.Join(levels, "/"))})
+	}
+	sub.subscribeTo(9, filters...)
+	pub, other := r.connect(mqtt.V311, "pub"), r.connect(mqtt.V311, "other")
+	burst := bytes.Repeat(mqtt.AppendPublish(nil, mqtt.V311, &mqtt.PublishOut{Topic: []byte("a/b/c/d/e/f/g/h")}), 500)
+	pub.write(burst)
+	other.ping()
+	pub.ping()
+	for range 500 {
+		if g := sub.message(); len(g.Props.SubscriptionIDs) != 200 {
+			t.Fatalf("%d identifiers", len(g.Props.SubscriptionIDs))
+		}
+	}
+	if ticks := r.sum().loop.Ticks; ticks < 500*200/workMax {
+		t.Errorf("%d messages that visit 200 subscriptions each took %d ticks", 500, ticks)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tidegate/tidegate/bus"
 )
 
 // Config is everything an operator may set. The YAML file, the environment (GATEWAY_ and the path in capitals, such as
@@ -36,10 +38,13 @@ type Config struct {
 type NATS struct {
 	URL    string `yaml:"url" doc:"embedded, or nats://HOST:PORT of one or more external servers, separated by commas"`
 	Listen string `yaml:"listen" doc:"where the embedded server listens for NATS clients; empty for nowhere"`
-	Creds  string `yaml:"creds" doc:"file with user JWT and seed (external NATS)"`
-	NKey   string `yaml:"nkey" doc:"file with an nkey seed (external NATS)"`
-	Token  string `yaml:"token" secret:"true" doc:"token (external NATS)"`
-	User   string `yaml:"user" doc:"user name (external NATS)"`
+
+	Anonymous string `yaml:"anonymous" doc:"where NATS clients of the embedded server, which has no users, may come from: loopback or anywhere"`
+
+	Creds string `yaml:"creds" doc:"file with user JWT and seed (external NATS)"`
+	NKey  string `yaml:"nkey" doc:"file with an nkey seed (external NATS)"`
+	Token string `yaml:"token" secret:"true" doc:"token (external NATS)"`
+	User  string `yaml:"user" doc:"user name (external NATS)"`
 
 	Password string  `yaml:"password" secret:"true" doc:"password (external NATS)"`
 	TLS      NATSTLS `yaml:"tls" doc:"TLS towards an external NATS"`
@@ -97,6 +102,7 @@ type SessionCfg struct {
 	QueueBytesMax int           `yaml:"queue_bytes_max" doc:"bytes queued for one device; beyond, queue_policy decides"`
 	QueuePolicy   string        `yaml:"queue_policy" doc:"drop-oldest, drop-newest or disconnect"`
 	QueueQoS0     bool          `yaml:"queue_qos0" doc:"queue QoS 0 messages for an absent device too"`
+	BytesMax      int           `yaml:"bytes_max" doc:"bytes kept for all devices of one loop; beyond, no more is queued"`
 	Max           int           `yaml:"max" doc:"sessions of one loop; further clients are refused with 0x97"`
 }
 
@@ -131,7 +137,7 @@ func Default() Config {
 		Listeners: []string{"mqtt://127.0.0.1:1883", "ws://127.0.0.1:8083"},
 		Admin:     "127.0.0.1:8080",
 		Data:      "./gateway-data",
-		NATS:      NATS{URL: "embedded", Listen: "127.0.0.1:4222", UplinkBytesMax: 8 << 20},
+		NATS:      NATS{URL: "embedded", Listen: "127.0.0.1:4222", Anonymous: "loopback", UplinkBytesMax: 8 << 20},
 		Auth:      Auth{Anonymous: "loopback"},
 		MQTT: MQTT{
 			KeepAliveMax: 20 * time.Minute, ReceiveMax: 256, InflightMax: 256, TopicAliasMax: 32, TopicLevelsMax: 64,
@@ -140,7 +146,7 @@ func Default() Config {
 		},
 		WebSocket: WebSocket{PingInterval: 25 * time.Second, UpTopic: "devices/{client-id}/up", DownTopic: "devices/{client-id}/down"},
 		Session: SessionCfg{
-			ExpiryMax: 24 * time.Hour, QueueCountMax: 1000, QueueBytesMax: 1 << 20, QueuePolicy: "drop-oldest", Max: 1_000_000,
+			ExpiryMax: 24 * time.Hour, QueueCountMax: 1000, QueueBytesMax: 1 << 20, QueuePolicy: "drop-oldest", Max: 1_000_000, BytesMax: 256 << 20,
 		},
 		Limits: Limits{
 			ConnectBytesMax: 16 << 10, PacketBytesMax: 1 << 20, ConnectTime: 10 * time.Second, PacketTime: 30 * time.Second,
@@ -181,13 +187,14 @@ func (c *Config) Validate() []*FieldError {
 		}
 	}
 	v.oneOf("session.queue_policy", c.Session.QueuePolicy, "drop-oldest", "drop-newest", "disconnect")
+	v.oneOf("nats.anonymous", c.NATS.Anonymous, "loopback", "anywhere")
 	v.oneOf("auth.anonymous", c.Auth.Anonymous, "loopback", "anywhere")
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	v.oneOf("log.format", c.Log.Format, "json", "pretty", "auto")
 	for _, t := range []struct{ path, pattern string }{
 		{"websocket.up_topic", c.WebSocket.UpTopic}, {"websocket.down_topic", c.WebSocket.DownTopic},
 	} {
-		if !strings.Contains(t.pattern, clientIDPlace) || strings.ContainsAny(t.pattern, "+#") || strings.HasPrefix(t.pattern, "$") {
+		if !strings.Contains(t.pattern, clientIDPlace) || strings.ContainsAny(t.pattern, "+#\x00") || bus.Reserved([]byte(t.pattern)) {
 			v.add(t.path, fmt.Sprintf("%q is not a topic with %s in it", t.pattern, clientIDPlace), "a topic such as devices/"+clientIDPlace+"/up")
 		}
 	}
@@ -239,8 +246,13 @@ func (c *Config) validateListeners(v *validator) {
 func (c *Config) validateNATS(v *validator) {
 	if c.NATS.URL == "embedded" {
 		if c.NATS.Listen != "" {
-			if _, err := ResolveAddr(c.NATS.Listen); err != nil {
+			at, err := ResolveAddr(c.NATS.Listen)
+			switch {
+			case err != nil:
 				v.add("nats.listen", err.Error(), "an address such as 127.0.0.1:4222, or empty for none")
+			case c.NATS.Anonymous == "loopback" && !at.Addr().IsLoopback():
+				v.add("nats.listen", c.NATS.Listen+" lets anybody on the network in, as the embedded NATS has no users; they could speak for and to every device",
+					"listen on 127.0.0.1, use an external NATS with users, or keep others out and set nats.anonymous: anywhere")
 			}
 		}
 		if c.Data == "" {
@@ -282,6 +294,7 @@ func (c *Config) validateRanges(v *validator) {
 	v.between("mqtt.filters_max", c.MQTT.FiltersMax, 1, 10_000)
 	v.between("session.queue_count_max", c.Session.QueueCountMax, 0, 1_000_000)
 	v.between("session.queue_bytes_max", c.Session.QueueBytesMax, 1, gib)
+	v.between("session.bytes_max", c.Session.BytesMax, 1<<20, 1<<40)
 	v.between("session.max", c.Session.Max, 1, gib)
 	v.between("limits.connect_bytes_max", c.Limits.ConnectBytesMax, 128, 1<<20)
 	v.between("limits.packet_bytes_max", c.Limits.PacketBytesMax, 128, 256<<20)

@@ -44,8 +44,8 @@ func (s *shard) onFirstPacket(c *epoll.Conn, d *device, packet []byte) (ok bool)
 // refuse answers CONNECT with a reason and closes.
 func (s *shard) refuse(c *epoll.Conn, d *device, r mqtt.Reason) {
 	s.count.refusedConnects++
-	// A packet that cannot even be read as CONNECT gets no answer in 3.1.1 ; in 5.0 it may.
-	if d.version == mqtt.V5 || mqtt.ReturnCode311(r) != 0 {
+	// A CONNECT against the rules gets no answer in 3.x [MQTT-3.1.4-1]; in 5.0 it may.
+	if d.version == mqtt.V5 || (r != mqtt.MalformedPacket && r != mqtt.ProtocolError && r != mqtt.PacketTooLarge) {
 		s.connack = mqtt.ConnackOut{Reason: r, MaxQoS: allQoS}
 		s.send(c, d, mqtt.AppendConnack(s.scratch[:0], d.version, &s.connack))
 	}

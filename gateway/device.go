@@ -16,6 +16,7 @@ type device struct {
 	decoded uint32           // bytes at the front of the tail that are already out of their frames
 
 	lastSec      uint32 // when the last whole packet came
+	looked       uint32 // bytes of the tail that waitForRoom has looked at
 	partialSec   uint32 // since when a packet is incomplete; 0: none is
 	packetMax    uint32 // largest packet the device takes [MQTT-3.1.2-24]; 0: any
 	keepAliveSec uint16
@@ -98,8 +99,14 @@ func (s *shard) OnOpen(c *epoll.Conn) {
 func (s *shard) OnData(c *epoll.Conn, p []byte) (rest []byte) {
 	d := s.devices.At(c.Slot())
 	defer s.containPanic(c, d)
-	if d.state == stateOpening && d.wire <= wireHTTP && !s.sniff(c, d, p) {
-		return nil
+	s.work = 0
+	if d.state == stateOpening && d.wire <= wireHTTP {
+		switch s.sniff(c, d, p) {
+		case sniffMore:
+			return p
+		case sniffRefused:
+			return nil
+		}
 	}
 	switch d.wire {
 	case wireMQTT:

@@ -27,14 +27,12 @@ func (s *shard) onPackets(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 		if n == 0 {
 			break
 		}
-		if s.unread(c) {
+		if s.unread(c) || s.overworked(c) {
 			d.partialSec = 0
 			return p
 		}
 		if d.state == stateLive && mqtt.Type(packet[0]>>4) == mqtt.TypePublish && s.uplink.full() {
-			s.pausePublisher(c)
-			d.partialSec = 0
-			return p
+			return s.waitForRoom(c, d, p)
 		}
 		if d.state == stateOpening {
 			if !s.onFirstPacket(c, d, packet) {
@@ -43,7 +41,7 @@ func (s *shard) onPackets(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 		} else if !s.onPacket(c, d, packet) {
 			return nil
 		}
-		d.lastSec, d.partialSec = now, 0
+		d.lastSec, d.partialSec, d.looked = now, 0, 0
 		p = p[n:]
 	}
 	switch {
@@ -63,6 +61,29 @@ func (s *shard) unread(c *epoll.Conn) bool {
 	}
 	c.PauseRead()
 	return true
+}
+
+// workMax is how many subscriptions one connection may have visited in one turn before others get theirs, a millisecond or so.
+const workMax = 10_000
+
+// overworked tells that a connection has had its turn; it goes on in the next tick.
+func (s *shard) overworked(c *epoll.Conn) bool {
+	if s.work < workMax {
+		return false
+	}
+	c.PauseRead()
+	s.resting = append(s.resting, c.Handle())
+	return true
+}
+
+// wakeResting lets the connections go on that have had their turn.
+func (s *shard) wakeResting() {
+	for _, h := range s.resting {
+		if c := s.loop.Conn(h); c != nil && !s.devices.At(c.Slot()).paused {
+			c.ResumeRead()
+		}
+	}
+	s.resting = s.resting[:0]
 }
 
 // failPacket ends a connection whose bytes are no packet we take.
@@ -100,8 +121,7 @@ func (s *shard) onPacket(c *epoll.Conn, d *device, packet []byte) bool {
 	case mqtt.TypeUnsubscribe:
 		ev.Kind, ev.Filters = session.Unsubscribe, s.sessionFilters(p.Filters)
 	case mqtt.TypePingreq:
-		s.count.packetsOut[mqtt.TypePingresp]++
-		s.send(c, d, mqtt.AppendPingresp(s.scratch[:0]))
+		s.pong(c, d)
 		return true
 	case mqtt.TypeDisconnect:
 		s.onDisconnect(c, d, p)
@@ -113,6 +133,12 @@ func (s *shard) onPacket(c *epoll.Conn, d *device, packet []byte) bool {
 		return false
 	}
 	return s.step(c, d, ev)
+}
+
+// pong answers PINGREQ [MQTT-3.12.4-1].
+func (s *shard) pong(c *epoll.Conn, d *device) {
+	s.count.packetsOut[mqtt.TypePingresp]++
+	s.send(c, d, mqtt.AppendPingresp(s.scratch[:0]))
 }
 
 // step runs the session on what the device did and carries out what comes of it; false: the connection is closed.
@@ -261,6 +287,7 @@ func (s *shard) topicWithin(topic []byte) bool {
 }
 
 func (s *shard) sessionFilters(in []mqtt.Filter) []session.Filter {
+	s.work += len(in) * filterWork
 	s.filters = s.filters[:0]
 	for i, f := range in {
 		refuse := s.checkFilter(f.Topic)
@@ -274,6 +301,9 @@ func (s *shard) sessionFilters(in []mqtt.Filter) []session.Filter {
 	}
 	return s.filters
 }
+
+// filterWork is what looking one filter up among those of its session counts for.
+const filterWork = 16
 
 // checkFilter is the reason code with which the gateway refuses a filter, 0 if it does not.
 func (s *shard) checkFilter(filter []byte) uint8 {

@@ -42,9 +42,6 @@ func (g *Gateway) addInbound(b *batch, in *bus.Inbound, to int32) {
 		}
 	}
 	m.Props = props
-	if m.Retain && g.cfg.MQTT.RetainAvailable {
-		g.retained.set(&m) // another gateway's device
-	}
 	msg := b.add(&m)
 	msg.interest, msg.shard = in.Interest, to
 }

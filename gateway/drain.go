@@ -80,12 +80,12 @@ func (s *shard) drain(budget *atomic.Int64) (left, said int) {
 	return s.loop.Stats().Conns + len(s.moving) + s.uplink.heldBatches(), said
 }
 
-// flushTime is how long a stopping gateway waits for NATS to take what devices published.
+// flushTime is how long a stopping gateway waits at least for NATS to take what devices published.
 const flushTime = 5 * time.Second
 
 // flush hands NATS what is left once the loops have ended, and closes the bus. What NATS does not take in time is lost, and said.
 func (g *Gateway) flush() error {
-	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
+	ctx, cancel := context.WithTimeout(context.Background(), max(flushTime, g.cfg.Drain.Time))
 	defer cancel()
 	lost := 0
 	for _, s := range g.shards {

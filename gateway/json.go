@@ -72,7 +72,8 @@ const (
 // onJSON handles one command; false: the connection is closed, or the uplink has no room.
 func (s *shard) onJSON(c *epoll.Conn, d *device, op ws.Op, payload []byte) bool {
 	if s.uplink.full() {
-		s.pausePublisher(c)
+		s.pausePublisher(c, d)
+		c.PauseRead()
 		return false
 	}
 	var cmd command
@@ -153,6 +154,9 @@ func (s *shard) onJSONRequest(c *epoll.Conn, d *device, cmd *command) {
 	data, err := cmd.payload()
 	if err == nil && !s.mayPublish([]byte(cmd.Topic)) {
 		err = errBadTopic
+	}
+	if err == nil && !s.fitsNATS(&session.Message{Topic: []byte(cmd.Topic), Payload: data, From: d.sess}) {
+		err = errTooLarge
 	}
 	if err == nil && d.more.requests >= s.cfg.Limits.RequestsMax {
 		err = errTooMany

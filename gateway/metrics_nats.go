@@ -88,5 +88,6 @@ func (s *snapshot) add(o *snapshot) {
 	s.loop.AcceptErrors += o.loop.AcceptErrors
 	s.loop.AcceptPauses += o.loop.AcceptPauses
 	s.loop.ReadBytes += o.loop.ReadBytes
+	s.loop.Ticks += o.loop.Ticks
 	s.loop.WriteBytes += o.loop.WriteBytes
 }

@@ -49,7 +49,8 @@ func (s *shard) onMessage(c *epoll.Conn, d *device, op ws.Op, payload []byte) bo
 		return s.onJSON(c, d, op, payload)
 	}
 	if s.uplink.full() {
-		s.pausePublisher(c)
+		s.pausePublisher(c, d)
+		c.PauseRead()
 		return false
 	}
 	s.scratch2 = appendPattern(s.scratch2[:0], s.cfg.WebSocket.UpTopic, d.sess.ClientID())

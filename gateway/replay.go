@@ -39,16 +39,16 @@ func literalPrefix(filter string) string {
 
 // step visits up to n topics and calls deliver for those that match; it returns how many it visited, and whether the replay
 // is complete. deliver returns false to be asked for the same topic again.
-func (p *replay) step(n int, deliver func(topic string, m *retainedMsg) bool) (visited int, done bool) {
+func (p *replay) step(n int, deliver func(topic string) bool) (visited int, done bool) {
 	p.blocked = false
 	prefix := literalPrefix(p.want.Filter)
 	if prefix == p.want.Filter { // no wildcard, one topic
-		m, ok := p.snapshot.Get(prefix)
-		p.blocked = ok && !deliver(prefix, m)
+		_, ok := p.snapshot.Get(prefix)
+		p.blocked = ok && !deliver(prefix)
 		return 1, !p.blocked
 	}
 	done = true
-	p.snapshot.Ascend(p.next, func(topic string, m *retainedMsg) bool {
+	p.snapshot.Ascend(p.next, func(topic string, _ *retainedMsg) bool {
 		if !strings.HasPrefix(topic, prefix) {
 			return false
 		}
@@ -57,7 +57,7 @@ func (p *replay) step(n int, deliver func(topic string, m *retainedMsg) bool) (v
 			return false
 		}
 		visited++
-		if matches(p.want.Filter, topic) && !deliver(topic, m) {
+		if matches(p.want.Filter, topic) && !deliver(topic) {
 			p.next, p.blocked, done = topic, true, false
 			return false
 		}
@@ -84,6 +84,7 @@ func (s *shard) replay(sess *session.Session, want session.Replay) {
 // none is always last.
 func (s *shard) stepReplays() {
 	budget, more := replayBudget, false
+	s.replayAgain = false
 	for sub, r := range s.replays {
 		if budget <= 0 {
 			more = true
@@ -94,32 +95,40 @@ func (s *shard) stepReplays() {
 			budget--
 			continue
 		}
-		visited, done := r.step(min(budget, replayShare), func(topic string, m *retainedMsg) bool { return s.deliverRetained(r, topic, m) })
+		visited, done := r.step(min(budget, replayShare), func(topic string) bool { return s.deliverRetained(r, topic) })
 		budget -= max(1, visited)
 		if done {
 			delete(s.replays, sub)
 		}
 		more = more || !done && !r.blocked // a blocked one goes on when its device reads or acknowledges, or within a second
 	}
-	if more {
+	if more || s.replayAgain {
 		s.loop.Wake()
 	}
 }
 
-// deliverRetained gives one retained message to the session; false: not now, the device has too much unread.
-func (s *shard) deliverRetained(r *replay, topic string, m *retainedMsg) bool {
+// deliverRetained gives one topic's retained message to the session; false: not now, the device has too much unread.
+func (s *shard) deliverRetained(r *replay, topic string) bool {
 	now := s.loop.NowSec()
 	c := s.loop.Conn(epoll.Handle(r.owner))
 	switch {
 	case c == nil:
 		return true
+	case c.Unsent() > s.cfg.Limits.BatchBytesMax/2:
+		// If the socket takes the batch at the end of this tick nobody will tell us: look again in the next one.
+		s.replayAgain = s.replayAgain || !c.Blocked()
+		return false
+	case r.sess.Queued() >= max(1, s.cfg.Session.QueueCountMax/2):
+		return false
+	}
+	// What is sent is what the topic has now: the snapshot only says where to look. An older one could follow a newer live message.
+	m := s.gw.retained.get(topic)
+	switch {
+	case m == nil:
+		return true
 	case m.expiresAtSec != 0 && m.expiresAtSec <= now:
 		s.gw.retained.dropExpired(topic, m)
 		return true
-	case c.Unsent() > s.cfg.Limits.BatchBytesMax/2 || r.sess.Queued() >= max(1, s.cfg.Session.QueueCountMax/2):
-		return false
-	case !s.gw.retained.current(topic, m):
-		return true // the newer one has come, or comes, as a live message
 	}
 	s.replayMsg = session.Message{
 		Topic: append(s.replayTopic[:0], topic...), Payload: m.payload, Props: m.props, QoS: m.qos, Retain: true,

@@ -60,12 +60,12 @@ func (r *retainedStore) remove(topic string) {
 	}
 }
 
-// current tells whether m is still its topic's retained message.
-func (r *retainedStore) current(topic string, m *retainedMsg) bool {
+// get is the topic's retained message, nil if it has none.
+func (r *retainedStore) get(topic string) *retainedMsg {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now, ok := r.topics.Get(topic)
-	return ok && now == m
+	m, _ := r.topics.Get(topic)
+	return m
 }
 
 // sweep looks at up to n topics and forgets what has expired; the next one goes on behind them.

@@ -53,6 +53,7 @@ func (s *shard) takeMessage(b *batch, i int) {
 // overlapping interests is taken by the sessions whose lowest interest it is; see interests.
 func (s *shard) fanOut(m *session.Message, interest uint32) {
 	s.table.Match(m.Topic, m.From, &s.matches)
+	s.work += 1 + s.matches.Visited
 	for i := range s.matches.List {
 		t := &s.matches.List[i]
 		if interest != 0 && t.Interest != interest {

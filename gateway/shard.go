@@ -28,6 +28,7 @@ type shard struct {
 	interests    map[string]*shardInterest
 	interestByID map[uint32]*shardInterest
 	replays      map[*session.Subscription]*replay
+	replayAgain  bool           // one of them waits for the flush only
 	moving       []move         // connections whose home is another shard, moved at tick end
 	doomed       []doomed       // connections to close at tick end
 	eager        []epoll.Handle // devices whose queues go on in the next tick
@@ -36,6 +37,9 @@ type shard struct {
 	listeners []listenerKind // by the loop's listener index
 	upgrade   ws.Policy
 	wsLimits  [wireCount]ws.Limits
+
+	resting []epoll.Handle // connections that have had their turn in this tick
+	work    int            // subscriptions visited for the connection whose turn it is
 
 	lastTickSec uint32
 	graceSec    uint32 // until then nobody is closed for silence: the loop itself was late
@@ -107,7 +111,7 @@ func sessionLimits(c *Config) *session.Limits {
 		"drop-oldest": session.DropOldest, "drop-newest": session.DropNewest, "disconnect": session.Disconnect,
 	}[c.Session.QueuePolicy]
 	return &session.Limits{
-		QueueCountMax: cmp.Or(c.Session.QueueCountMax, -1), QueueBytesMax: c.Session.QueueBytesMax, QueuePolicy: policy,
+		QueueCountMax: cmp.Or(c.Session.QueueCountMax, -1), QueueBytesMax: c.Session.QueueBytesMax, QueuePolicy: policy, TableBytesMax: c.Session.BytesMax,
 		QueueQoS0: c.Session.QueueQoS0, InflightMax: uint16(c.MQTT.InflightMax), ReceiveMax: uint16(c.MQTT.ReceiveMax),
 		ReceiveMaxV3: uint16(max(c.MQTT.ReceiveMax, receiveMaxV3)), InflightBytesMax: c.Session.QueueBytesMax,
 		SubscriptionsMax: c.Limits.SubscriptionsMax, ExpiryMaxSec: uint32(c.Session.ExpiryMax.Seconds()), SessionsMax: c.Session.Max,
@@ -140,6 +144,9 @@ func (s *shard) OnWake() {
 func (s *shard) OnTickEnd() {
 	if now := s.loop.NowSec(); now != s.lastTickSec {
 		s.everySecond(now)
+	}
+	if len(s.resting) > 0 {
+		s.wakeResting()
 	}
 	if len(s.eager) > 0 {
 		s.proceedEager()

@@ -1,51 +1,65 @@
 package gateway
 
 import (
+	"bytes"
 	"net/netip"
 
 	"github.com/tidegate/tidegate/epoll"
 	"github.com/tidegate/tidegate/gateway/mqtt"
 )
 
-// stray tells what speaks on the wrong port, by its first bytes.
-func stray(p []byte) reason {
-	switch {
-	case len(p) >= 2 && p[0] == 0x16 && p[1] == 0x03:
-		return reasonTLSHello
-	case len(p) >= 4 && (string(p[:4]) == "GET " || string(p[:4]) == "POST" || string(p[:4]) == "HEAD" || string(p[:4]) == "PUT "):
-		return reasonHTTP
-	case len(p) >= 6 && string(p[:6]) == "PROXY ":
-		return reasonProxyHeader
-	case len(p) >= 5 && string(p[:5]) == "\r\n\r\n\x00":
-		return reasonProxyHeader
-	}
-	return reasonNone
+// strays are the beginnings of what speaks on the wrong port.
+var strays = []struct {
+	begin  string
+	reason reason
+}{
+	{"\x16\x03", reasonTLSHello},
+	{"GET ", reasonHTTP}, {"POST", reasonHTTP}, {"HEAD", reasonHTTP}, {"PUT ", reasonHTTP},
+	{"PROXY ", reasonProxyHeader}, {"\r\n\r\n\x00", reasonProxyHeader},
 }
 
-// sniff settles what the connection speaks; false: it was refused.
-func (s *shard) sniff(c *epoll.Conn, d *device, p []byte) bool {
-	if len(p) == 0 {
-		return true
+// stray tells what speaks on the wrong port, by its first bytes; more: these are too few to tell.
+func stray(p []byte) (r reason, more bool) {
+	for _, s := range strays {
+		if bytes.HasPrefix(p, []byte(s.begin)) {
+			return s.reason, false
+		}
+		more = more || bytes.HasPrefix([]byte(s.begin), p)
 	}
-	r := stray(p)
+	return reasonNone, more
+}
+
+// sniffed is what came of a look at the first bytes.
+type sniffed uint8
+
+const (
+	sniffKnown sniffed = iota
+	sniffMore          // too few bytes yet
+	sniffRefused
+)
+
+// sniff settles what the connection speaks.
+func (s *shard) sniff(c *epoll.Conn, d *device, p []byte) sniffed {
+	r, more := stray(p)
 	switch {
+	case len(p) == 0 || more:
+		return sniffMore
 	case r == reasonHTTP && d.wire != wireMQTT:
 		d.wire = wireHTTP
-		return true
 	case r != reasonNone:
 		s.gw.hint(r, c.Peer())
 		s.close(c, d, r)
-		return false
+		return sniffRefused
 	case d.wire == wireHTTP && mqtt.Type(p[0]>>4) == mqtt.TypeConnect && p[0]&15 == 0:
 		s.gw.hint(reasonNotHTTP, c.Peer())
 		s.close(c, d, reasonNotHTTP)
-		return false
+		return sniffRefused
 	case d.wire == wireUnknown && p[0] >= 'A' && p[0] <= 'Z':
 		d.wire = wireHTTP // a method we need not know; the handshake answers it
 	case d.wire == wireUnknown:
 		d.wire = wireMQTT
 	}
-	return true
+	return sniffKnown
 }
 
 // hint logs, at most once a minute for each kind, what speaks on the wrong port.

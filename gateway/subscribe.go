@@ -28,14 +28,14 @@ type heldSuback struct {
 	replays []session.Replay
 }
 
-// shape is the filter that is asked of NATS for a session's filter: a level that equals the client id becomes +, so
+// shape is the filter that is asked of NATS for a session's filter: a level with the client id becomes +, so
 // that a fleet with devices/{id}/cmd costs one NATS subscription, not one a device.
 func shape(dst []byte, filter, clientID string) []byte {
 	if clientID == "" || !strings.Contains(filter, clientID) {
 		return append(dst, filter...)
 	}
 	for level, rest, more := cutLevel(filter); ; level, rest, more = cutLevel(rest) {
-		if level == clientID && level[0] != '$' {
+		if level == clientID && level[0] != '$' || len(clientID) >= clientIDTelling && strings.Contains(level, clientID) {
 			dst = append(dst, '+')
 		} else {
 			dst = append(dst, level...)
@@ -46,6 +46,10 @@ func shape(dst []byte, filter, clientID string) []byte {
 		dst = append(dst, '/')
 	}
 }
+
+// clientIDTelling is how long a client id must be to be looked for within levels, such as cmd/dev-{id}: a shorter one may be there
+// by chance.
+const clientIDTelling = 6
 
 func cutLevel(filter string) (level, rest string, more bool) { return strings.Cut(filter, "/") }
 

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"github.com/tidegate/tidegate/epoll"
+	"github.com/tidegate/tidegate/gateway/mqtt"
 	"github.com/tidegate/tidegate/session"
 )
 
@@ -122,14 +123,43 @@ func (u *uplink) heldBatches() (n int) {
 	return n
 }
 
-// pausePublisher stops reading from a device until the uplink has room.
-func (s *shard) pausePublisher(c *epoll.Conn) {
-	c.PauseRead()
-	if d := s.devices.At(c.Slot()); !d.paused {
+// pausePublisher has the device go on when the uplink has room.
+func (s *shard) pausePublisher(c *epoll.Conn, d *device) {
+	if !d.paused {
 		d.paused = true
 		s.count.pauses++
 		s.uplink.paused = append(s.uplink.paused, c.Handle())
 	}
+}
+
+// waitBytesMax is how much of a device that waits for room is read ahead, to find its PINGREQs.
+const waitBytesMax = 64 << 10
+
+// waitForRoom keeps p, which begins with a PUBLISH that the uplink has no room for. PINGREQs behind it are answered and taken
+// out, so that a device does not give up a gateway that only waits for NATS; when too much is behind, it is not read any more.
+func (s *shard) waitForRoom(c *epoll.Conn, d *device, p []byte) (rest []byte) {
+	s.pausePublisher(c, d)
+	d.partialSec = 0
+	at := min(int(d.looked), len(p)) // whole packets before it have been looked at
+	for {
+		packet, n, r := mqtt.Next(p[at:], s.cfg.Limits.PacketBytesMax)
+		if r != mqtt.Success || n == 0 {
+			break
+		}
+		d.lastSec = s.loop.NowSec()
+		if mqtt.Type(packet[0]>>4) != mqtt.TypePingreq || n != 2 {
+			at += n
+			continue
+		}
+		s.count.packetsIn[mqtt.TypePingreq]++
+		s.pong(c, d)
+		p = append(p[:at], p[at+n:]...)
+	}
+	d.looked = uint32(at)
+	if len(p) > waitBytesMax {
+		c.PauseRead()
+	}
+	return p
 }
 
 // resumePublishers reads again from the devices that were paused.

@@ -18,6 +18,9 @@ type Limits struct {
 	// Beyond it QueuePolicy decides, counted as DropQueueBytes. Default 1 MiB.
 	QueueBytesMax int
 	QueuePolicy   QueuePolicy
+	// TableBytesMax is how many bytes of messages the table keeps for all its sessions. Beyond it nothing more is queued,
+	// counted as DropTableBytes. Default 256 MiB.
+	TableBytesMax int
 	// QueueQoS0 also queues QoS 0 for a session that is away. Otherwise they are counted as DropOffline.
 	QueueQoS0 bool
 	// InflightMax is how many QoS 1 and 2 messages to one device may be unacknowledged; the device's own Receive
@@ -53,6 +56,9 @@ func (l *Limits) withDefaults() Limits {
 	}
 	if d.QueueBytesMax == 0 {
 		d.QueueBytesMax = 1 << 20
+	}
+	if d.TableBytesMax == 0 {
+		d.TableBytesMax = 256 << 20
 	}
 	if d.InflightMax == 0 {
 		d.InflightMax = 64

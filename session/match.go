@@ -1,12 +1,22 @@
 package session
 
-import "unsafe"
+import (
+	"slices"
+	"unsafe"
+)
 
 // Matches is the result of Table.Match, one Match per session. Reused from call to call; the zero value is ready.
 type Matches struct {
 	List []Match
-	ids  []uint32 // what SubIDs point into
+	// Visited is how many subscriptions matched, before those of one session became one Match: the work that was done.
+	Visited int
+
+	found []foundID // identifiers as they were met
+	ids   []uint32  // the same by session: what SubIDs point into
 }
+
+// foundID is the identifier of a matching subscription, and the place of its session in the list.
+type foundID struct{ at, id uint32 }
 
 // Match is one session with at least one matching filter.
 type Match struct {
@@ -46,7 +56,8 @@ func (m *Matches) add(s *Subscription, from *Session) {
 	if int(at) >= len(m.List) || m.List[at].Session != s.session {
 		s.session.at = uint32(len(m.List))
 		m.List = append(m.List, Match{Session: s.session, QoS: s.QoS, RetainAsPublished: s.RetainAsPublished,
-			Interest: s.Interest, SubIDs: m.withID(nil, s.ID)})
+			Interest: s.Interest})
+		m.note(s)
 		return
 	}
 	have := &m.List[at]
@@ -55,23 +66,38 @@ func (m *Matches) add(s *Subscription, from *Session) {
 	if have.Interest == 0 || s.Interest != 0 && s.Interest < have.Interest {
 		have.Interest = s.Interest
 	}
-	have.SubIDs = m.withID(have.SubIDs, s.ID)
+	m.note(s)
 }
 
-// withID is ids and id, in reused memory; id 0 is none.
-func (m *Matches) withID(ids []uint32, id uint32) []uint32 {
-	if id == 0 {
-		return ids
+// note remembers the identifier of a subscription that is in the list.
+func (m *Matches) note(s *Subscription) {
+	m.Visited++
+	if s.ID != 0 {
+		m.found = append(m.found, foundID{s.session.at, s.ID})
 	}
-	start := len(m.ids)
-	switch n := len(ids); {
-	case n > 0 && &ids[n-1] == &m.ids[start-1]:
-		start -= n // the last one in: it grows in place
-	default:
-		m.ids = append(m.ids, ids...)
+}
+
+// sortIDs gives every session its identifiers, in time that grows with their number however sessions are mixed: first the
+// places are measured, in the length of SubIDs, and then they are filled.
+func (m *Matches) sortIDs() {
+	if len(m.found) == 0 {
+		return
 	}
-	m.ids = append(m.ids, id)
-	return m.ids[start:len(m.ids):len(m.ids)]
+	m.ids = slices.Grow(m.ids[:0], len(m.found))[:len(m.found)]
+	for _, f := range m.found {
+		t := &m.List[f.at]
+		t.SubIDs = m.ids[:len(t.SubIDs)+1]
+	}
+	rest := m.ids
+	for i := range m.List {
+		if n := len(m.List[i].SubIDs); n > 0 {
+			m.List[i].SubIDs, rest = rest[:0:n], rest[n:]
+		}
+	}
+	for _, f := range m.found {
+		t := &m.List[f.at]
+		t.SubIDs = append(t.SubIDs, f.id)
+	}
 }
 
 // borrowed is b as a string for a look-up that does not keep it: exact and wildcard filters are found without
@@ -82,7 +108,8 @@ func borrowed(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b
 // published themselves: from is the publisher when it is of this table. A topic that begins with $ is not matched by
 // filters that begin with a wildcard. Nothing is allocated once m has grown.
 func (t *Table) Match(topic []byte, from *Session, m *Matches) {
-	m.List, m.ids = m.List[:0], m.ids[:0]
+	m.List, m.found, m.Visited = m.List[:0], m.found[:0], 0
 	m.addAll(t.exactHead(borrowed(topic)), from)
 	t.wild.match(borrowed(topic), from, m)
+	m.sortIDs()
 }

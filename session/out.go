@@ -132,11 +132,12 @@ const (
 	DropExpired                       // message expiry
 	DropSessionGone                   // the session ended first
 	DropTooLarge                      // beyond the device's maximum packet size [MQTT-3.1.2-25]
+	DropTableBytes                    // TableBytesMax
 	// DropReasons is how many there are.
 	DropReasons
 )
 
-var dropNames = [DropReasons]string{"queue_full", "queue_bytes", "congested", "offline", "expired", "session_gone", "too_large"}
+var dropNames = [DropReasons]string{"queue_full", "queue_bytes", "congested", "offline", "expired", "session_gone", "too_large", "table_bytes"}
 
 // String is the reason as a metric label.
 func (r DropReason) String() string {

@@ -9,6 +9,11 @@ func (s *Session) enqueue(nowSec uint32, ev *Event, qos uint8, out *Out) bool {
 		s.refuseQueue(out)
 		return false
 	}
+	if s.table.store.bytes+size > l.TableBytesMax {
+		out.Drops[DropTableBytes]++
+		s.refuseQueue(out)
+		return false
+	}
 	f := s.needFlow()
 	for f.queue.len() >= l.QueueCountMax || f.queueBytes+size > l.QueueBytesMax {
 		why := DropQueueFull

@@ -49,7 +49,7 @@ func (s *Session) onUnsubscribe(ev *Event, out *Out) {
 	for i := range ev.Filters {
 		reason := uint8(reasonNoSubscription)
 		share, filter, ok := shareOf(ev.Filters[i].Topic)
-		if ok {
+		if ok && ev.Filters[i].Refuse == 0 {
 			if at := s.find(share, filter); *at != nil {
 				s.unlink(at, out)
 				reason = 0

@@ -65,7 +65,7 @@ var house = []rule{
 	{
 		pkg: "devices-sim", ours: []string{"epoll", "gateway/mqtt", "gateway/ws"},
 		outside: []string{
-			"github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/HdrHistogram/hdrhistogram-go", "charm.land/bubbletea/v2",
+			"github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/HdrHistogram/hdrhistogram-go", "github.com/goccy/go-yaml",
 			"github.com/mattn/go-isatty", "github.com/rs/zerolog", "github.com/nats-io/nats.go", "golang.org/x/sys/unix",
 		},
 		why: "the simulator checks the server: sharing gateway, session or bus it would share their mistakes",
