@@ -14,6 +14,9 @@ func secOf(nanos int64) uint32 { return uint32(nanos/int64(time.Second)) + 1 }
 // NowSec is the second of the clock that Loop.NowSec shows, for goroutines that are no loop. Safe from any goroutine.
 func NowSec() uint32 { return secOf(processNanos()) }
 
+// Now is the clock that Loop.Now shows, for goroutines that are no loop. Safe from any goroutine.
+func Now() int64 { return processNanos() }
+
 // Now is the monotonic time in nanoseconds since the process started, read once per tick.
 func (l *Loop) Now() int64 { return l.now }
 

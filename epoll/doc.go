@@ -9,6 +9,9 @@
 //
 //	wait -> clock -> ready connections -> OnWake -> resumed tails -> timers -> OnTickEnd -> flush -> OnClose and free
 //
+// OnWake follows a Wake, or the time that WakeAt has set: connections have deadlines in whole seconds, the loop's owner
+// has one alarm to the precision of the kernel.
+//
 // The clock that Now shows is read once. A ready connection is read once, so a flood costs its neighbours one read a
 // tick and no more. Each connection is written once, at the flush; only a batch that outgrows Options.FlushBytes is
 // written before. Nothing is freed before the end of the tick: a *Conn stays good from the callback that showed it

@@ -23,6 +23,12 @@ package epoll
 // was asleep, so a busy loop is woken without a system call, and a second Wake is one load. The eventfd is edge
 // triggered and never read: each write is a new edge, and its counter would last for centuries.
 //
+// Alarms. An owner with a timetable sets one (WakeAt), and the wait ends then, to the precision of epoll_pwait2. A
+// goroutine that sleeps and calls Wake instead costs two threads their sleep for each alarm. The scheduler is not told
+// of a wait for an alarm that is near: it would give the P away and have its monitor look every 20 us. Generator CPU of
+// devices-sim per message, at 1,000 and at 10,000 a second: a goroutine 150 and 34 us, WakeAt 87 and 28, hidden 42 and
+// 21.
+//
 // Names instead of pointers. An event carries slot and generation; a slot gets a new generation when it is freed.
 // Whatever is late (a kernel event for a closed descriptor, an answer for a device that left) finds nothing. That is
 // one compare, where pointers in event data need something to keep them alive.
@@ -33,7 +39,6 @@ package epoll
 import (
 	"runtime"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -55,6 +60,7 @@ type Loop struct {
 	now    int64
 	nowSec uint32
 	sinceS int64 // when the tick before this one began
+	wakeAt int64 // set by WakeAt; 0: none
 
 	poll      poller
 	listeners listeners
@@ -155,18 +161,10 @@ func (l *Loop) wait() (int, error) {
 	if !l.wake.CompareAndSwap(awake, asleep) {
 		return 0, nil
 	}
-	n, err := l.poll.sleep(l.untilNext())
+	d := l.untilNext()
+	n, err := l.poll.sleep(d, l.wakeAt != 0 && d < sleepHidden)
 	l.wake.CompareAndSwap(asleep, awake)
 	return n, err
-}
-
-// untilNext is the time to the next thing the clock brings: a new second, or the end of an accept pause.
-func (l *Loop) untilNext() time.Duration {
-	next := int64(l.nowSec) * int64(time.Second)
-	if at := l.listeners.resumeAt; at != 0 {
-		next = min(next, at)
-	}
-	return time.Duration(max(0, next-l.clock()))
 }
 
 // tick does one round with n events, and tells whether to stop.
@@ -175,9 +173,11 @@ func (l *Loop) tick(n int) (stop bool) {
 	for i := range n {
 		l.dispatch(&l.poll.events[i])
 	}
-	if l.wake.Load() == woken {
-		l.wake.Store(awake)
-		stop = l.stopping.Load()
+	if due := l.alarmDue(); due || l.wake.Load() == woken {
+		// An alarm alone must not swallow a Wake that comes meanwhile: that one rings, or is seen in the next tick.
+		if l.wake.CompareAndSwap(woken, awake) {
+			stop = l.stopping.Load()
+		}
 		l.t.OnWake()
 	}
 	l.offerResumed()

@@ -25,7 +25,7 @@ type Handler interface {
 
 // Ticker is told of the loop's ticks, on the loop's goroutine.
 type Ticker interface {
-	// OnWake follows a call of Wake; many calls may be one OnWake.
+	// OnWake follows a call of Wake, or the time set with WakeAt; many of either may be one OnWake.
 	OnWake()
 	// OnTickEnd is the last call before the flush of a tick. A tick happens at least once a second.
 	OnTickEnd()

@@ -19,6 +19,7 @@ type poller struct {
 	epfd   int
 	wakefd int
 	busy   bool // the last wait brought something
+	coarse bool // the kernel has no epoll_pwait2
 	events [eventsMax]unix.EpollEvent
 }
 
@@ -74,12 +75,36 @@ func (p *poller) look() (int, error) {
 	return p.waited(int(n), errno)
 }
 
-// sleep waits for at most d.
-func (p *poller) sleep(d time.Duration) (int, error) {
+// timespec is what the kernel calls __kernel_timespec, on every architecture.
+type timespec struct{ sec, nsec int64 }
+
+// sleep waits for at most d; where the kernel knows only milliseconds, for the next whole one. hidden: the scheduler is
+// not told.
+func (p *poller) sleep(d time.Duration, hidden bool) (int, error) {
+	if !p.coarse {
+		n, errno := p.pwait2(d, hidden)
+		// A kernel before 5.11 says ENOSYS; a seccomp filter that does not know the call, EPERM.
+		if errno != unix.ENOSYS && errno != unix.EPERM {
+			return p.waited(int(n), errno)
+		}
+		p.coarse = true
+	}
 	ms := (d + time.Millisecond - 1) / time.Millisecond
 	n, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.epfd),
 		uintptr(unsafe.Pointer(&p.events)), eventsMax, uintptr(ms), 0, 0)
 	return p.waited(int(n), errno)
+}
+
+func (p *poller) pwait2(d time.Duration, hidden bool) (n uintptr, errno unix.Errno) {
+	ts := timespec{int64(d / time.Second), int64(d % time.Second)}
+	if hidden {
+		n, _, errno = unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(p.epfd),
+			uintptr(unsafe.Pointer(&p.events)), eventsMax, uintptr(unsafe.Pointer(&ts)), 0, 0)
+		return n, errno
+	}
+	n, _, errno = unix.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(p.epfd),
+		uintptr(unsafe.Pointer(&p.events)), eventsMax, uintptr(unsafe.Pointer(&ts)), 0, 0)
+	return n, errno
 }
 
 func (p *poller) waited(n int, errno unix.Errno) (int, error) {
