@@ -17,6 +17,9 @@ type commander struct {
 	down pattern
 }
 
+// commandLook is the longest sleep, and so how late the end is noticed.
+const commandLook = 5 * time.Millisecond
+
 func newCommander(o *options, to witness, now clock) (*commander, error) {
 	sc, err := findScenario(o.Scenario)
 	if err != nil {
@@ -43,7 +46,7 @@ func (c *commander) run(ctx context.Context, startAt int64, rate float64) error 
 			}
 		}
 		c.to.flush()
-		nap(min(max(time.Duration(s.nextAt()-c.now()), alarmRest), alarmLook))
+		nap(min(max(time.Duration(s.nextAt()-c.now()), eventRest), commandLook))
 	}
 	return nil
 }
@@ -52,7 +55,7 @@ func (c *commander) run(ctx context.Context, startAt int64, rate float64) error 
 func (c *commander) command(k uint64, at int64) error {
 	device := uint32(k % uint64(c.o.Devices))
 	topic := c.topic(device)
-	if topic == "" || c.sc.roleOf(device, c.o.Devices, c.o.BadShare) != good {
+	if topic == "" || c.o.roleOf(c.sc, device) != good {
 		return nil
 	}
 	stamp := stamp{run: c.o.Run, device: device, sequence: k/uint64(c.o.Devices) + 1, sentAt: at}

@@ -36,7 +36,7 @@ type device struct {
 	flights  []flight // sent with QoS 1 or 2 and not yet acknowledged, oldest first
 	taken    []uint16 // packet ids of QoS 2 messages received and not yet released
 	reason   string   // why the connection is ending, when we know better than the socket
-	since    int64    // when it was dialled; a silent device: when it fell silent
+	since    int64    // when it was to be dialled; a silent device: when it fell silent
 
 	due   uint32 // messages its schedule has asked for
 	next  uint32 // messages sent or skipped: the next one has sequence number next+1
@@ -60,6 +60,7 @@ type device struct {
 
 // flight is a message that the server has not yet acknowledged.
 type flight struct {
+	at       int64 // when it was to be sent
 	sequence uint32
 	id       uint16
 	released bool // PUBREC came, PUBREL is sent
@@ -102,13 +103,13 @@ func (q retryQueue) nextAt() int64 {
 	return q[0].at
 }
 
-// dial begins a device's connection.
-func (f *fleet) dial(i uint32) {
+// dial begins a device's connection; dueAt is when it should have begun.
+func (f *fleet) dial(i uint32, dueAt int64) {
 	d := &f.devices[i]
 	t := &f.p.Targets[d.target]
 	c, err := f.loop.Dial(sourceOf(t, f.number(i), d.attempt), t.Addr)
 	d.attempt++
-	d.since = f.now
+	d.since = dueAt
 	if err != nil {
 		f.failed(i, d, "dial: "+rootCause(err))
 		return

@@ -136,6 +136,9 @@ func (f *fleet) filter(i uint32, d *device) []byte {
 	switch {
 	case d.role == slow:
 		return []byte(f.up.filter())
+	case f.receives(i):
+		f.topic = f.appendHeard(f.topic[:0], f.number(i))
+		return f.topic
 	case f.p.Subscribe == "":
 		return nil
 	}
@@ -212,7 +215,11 @@ func (f *fleet) received(c *epoll.Conn, i uint32, d *device, pkt *mqtt.Packet) {
 			d.taken = append(d.taken, pkt.PacketID)
 		}
 	}
-	if !again {
+	switch {
+	case again:
+	case f.receives(i):
+		f.arrived(i, d, pkt.Payload)
+	default:
 		f.command(i, d, pkt.Payload)
 	}
 	switch pkt.QoS {

@@ -28,32 +28,46 @@ func (f *fleet) push(i uint32, d *device, c *epoll.Conn) {
 		}
 		return
 	}
-	for d.next < d.due && !c.Blocked() && c.Unsent() < unsentBytesMax {
+	flat := f.flat && qos > 0 && d.role == good && !f.receives(i)
+	for (flat || d.next < d.due) && canSend(c) {
 		if qos > 0 && len(d.flights) >= int(d.window) {
 			return
 		}
-		d.next++
-		d.sent++
-		f.count.Sent++
-		if qos == 0 {
-			f.open--
-			f.publish(c, i, d, flight{sequence: d.next}, false)
-			continue
+		at := f.now
+		if flat {
+			d.due++
+			f.open++
+		} else {
+			at = f.intended(i, d.next+1)
 		}
-		fl := flight{sequence: d.next, id: f.freeID(d)}
-		d.flights = append(d.flights, fl)
-		f.publish(c, i, d, fl, false)
+		f.sendNext(i, d, c, at)
 	}
+}
+
+// sendNext sends a device's next message, which was to be sent at the given time.
+func (f *fleet) sendNext(i uint32, d *device, c *epoll.Conn, at int64) {
+	d.next++
+	d.sent++
+	f.count.Sent++
+	f.count.Expected += uint64(f.copiesOf(i))
+	fl := flight{at: at, sequence: d.next}
+	if f.qosOf(d) == 0 {
+		f.open--
+	} else {
+		fl.id = f.freeID(d)
+		d.flights = append(d.flights, fl)
+	}
+	f.publish(c, i, d, fl, false)
 }
 
 // intended is when the schedule wanted a device's message sent.
 func (f *fleet) intended(i, sequence uint32) int64 {
-	return f.sends.at(uint64(sequence-1)*uint64(f.p.Count) + uint64(i))
+	return f.sends.at(uint64(sequence-1)*uint64(f.p.Pubs) + uint64(i))
 }
 
 // publish sends one message.
 func (f *fleet) publish(c *epoll.Conn, i uint32, d *device, fl flight, dup bool) {
-	s := stamp{run: f.p.Run, device: f.number(i), sequence: uint64(fl.sequence), sentAt: f.intended(i, fl.sequence)}
+	s := stamp{run: f.p.Run, device: f.number(i), sequence: uint64(fl.sequence), sentAt: fl.at}
 	f.body = s.append(f.body[:0], f.p.PayloadBytes)
 	if f.p.Targets[d.target].Kind == kindPlain {
 		d.sentSec = f.loop.NowSec()
@@ -114,9 +128,8 @@ func (f *fleet) acknowledged(c *epoll.Conn, i uint32, d *device, pkt *mqtt.Packe
 		fl.released = true
 		f.end(c, d, mqtt.AppendPubrel(f.begin(c, d), f.p.Version, fl.id, mqtt.Success))
 	case (pkt.Type == mqtt.TypePuback) == (f.p.QoS == 1):
-		nanos := f.now - f.intended(i, fl.sequence)
-		f.hist.Ack.record(nanos)
-		f.hist.interval.record(nanos)
+		f.hist.Ack.record(f.now - fl.at)
+		f.hist.ackNow.record(f.now - fl.at)
 		d.flights = slices.Delete(d.flights, at, at+1)
 		f.settled(d, 1)
 		f.push(i, d, c)

@@ -40,21 +40,37 @@ type fleet struct {
 	loop     *epoll.Loop
 	clock    clock
 	now      int64 // of the callback at hand
+	zero     int64 // of the loop's clock, on this one
+	wokeAt   int64 // the last OnWake
 
 	devices  []device
 	owners   epoll.Chunks[uint32] // by slot: index of the device
 	goodOnes int64                // how many devices are good
+	arrivals *arrivals            // what subscribers received; nil without any
+	copies   []uint32             // by publisher of the whole fleet: how many should receive its messages; nil without any
 	up, down pattern
 	connects schedule
 	sends    schedule
 	retries  retryQueue
 	open     int64 // messages due and not yet sent (QoS 0) or acknowledged (QoS 1, 2)
 
+	flat         bool  // flat-out traffic runs
+	flatAt       int64 // when it begins
+	turn         uint32
+	windowCopies int64 // the window of all publishers together, copies counted
+	writtenOff   int64 // copies that are not waited for any more
+	farEnd       int64 // messages that the witness has received, as the parent says
+	progressAt   int64 // when something arrived last
+	lastAt       int64 // likewise, at a subscriber of ours
+
 	stage      stage
 	untilAt    int64 // when the stage ends whatever happened
 	stormAt    int64
 	stormNanos int64 // from the drop until all were back; negative: minus the time of the drop, not all are back
 	reportAt   int64
+	intervalAt int64 // when the durations of the second at hand are to be reported
+	busyFrom   usage // when the traffic began
+	cost       cost
 
 	count counters
 	hist  histograms
@@ -67,23 +83,27 @@ type fleet struct {
 	topic  []byte // scratch
 	body   []byte // scratch: payload
 
-	alarm   alarm
 	orders  orders
 	reports chan<- report
 }
 
 // histograms are a worker's durations.
 type histograms struct {
-	Connect  *histogram // dial to subscribed
-	Ack      *histogram // intended send to PUBACK or PUBCOMP
-	Lag      *histogram // intended send to when its turn came: how late the generator itself is
-	Command  *histogram // intended send by the verifier to receipt
-	Silence  *histogram // a silent device's last byte to its close by the server
-	interval *histogram // Ack of the second at hand
+	Connect *histogram // dial to subscribed
+	Ack     *histogram // intended send to PUBACK or PUBCOMP
+	Lag     *histogram // intended send to when its turn came: how late the generator itself is
+	Command *histogram // intended send by the verifier to receipt
+	Silence *histogram // a silent device's last byte to its close by the server
+	Latency *histogram // intended send to receipt by a subscriber of the fleet
+
+	ackNow, latencyNow *histogram // Ack and Latency of the second at hand
 }
 
 func newHistograms() histograms {
-	return histograms{newHistogram(), newHistogram(), newHistogram(), newHistogram(), newHistogram(), newHistogram()}
+	return histograms{
+		Connect: newHistogram(), Ack: newHistogram(), Lag: newHistogram(), Command: newHistogram(), Silence: newHistogram(),
+		Latency: newHistogram(), ackNow: newCoarse(), latencyNow: newCoarse(),
+	}
 }
 
 // newFleet prepares a worker's devices; nothing is dialled before the loop runs. reports gets what the parent is to
@@ -93,7 +113,7 @@ func newFleet(p *plan, now clock, reports chan<- report) (*fleet, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &fleet{p: p, scenario: sc, clock: now, now: now(), count: newCounters(), hist: newHistograms(), reports: reports}
+	f := &fleet{p: p, scenario: sc, clock: now, now: now(), zero: now() - epoll.Now(), count: newCounters(), hist: newHistograms(), reports: reports}
 	if f.up, err = parsePattern(p.Telemetry); err != nil {
 		return nil, err
 	}
@@ -107,15 +127,19 @@ func newFleet(p *plan, now clock, reports chan<- report) (*fleet, error) {
 	for i := range f.devices {
 		d := &f.devices[i]
 		d.target = uint8(f.number(uint32(i)) % uint32(len(p.Targets)))
-		d.role = sc.roleOf(f.number(uint32(i)), p.Devices, p.BadShare)
+		d.role = p.roleOf(sc, f.number(uint32(i)))
 		if d.role == good {
 			f.goodOnes++
 		} else {
 			d.target = mqttTarget(p.Targets, d.target)
 		}
 	}
+	if p.Subscribers > 0 {
+		f.arrivals, f.copies = newArrivals(&p.options, p.Subs), p.copies(sc)
+	}
+	f.windowCopies = f.windowOf()
 	f.connects = p.connects(f.now)
-	f.reportAt = f.now + second
+	f.reportAt, f.intervalAt = f.now+reportEvery, f.now+second
 	f.stormAt = never
 	f.untilAt = f.connects.at(f.connects.end) + readySlackSec*second
 	f.loop, err = epoll.New(epoll.Options{}, f, f)
@@ -134,31 +158,37 @@ func mqttTarget(targets []target, otherwise uint8) uint8 {
 
 // run works until the run is over or the parent is gone.
 func (f *fleet) run() error {
-	f.alarm.at.Store(f.now)
-	go f.alarm.run(f.clock, f.loop.Wake)
-	defer f.alarm.stopped.Store(true)
+	f.loop.WakeAt(1) // at once
 	return f.loop.Run()
 }
 
 // number is the device's number in the whole fleet.
-func (f *fleet) number(i uint32) uint32 { return uint32(f.p.First) + i }
+func (f *fleet) number(i uint32) uint32 { return f.p.number(i) }
 
-// OnWake does what has become due; the alarm or an order has called.
+// receives tells whether a device of this worker is a subscriber.
+func (f *fleet) receives(i uint32) bool { return int(i) >= f.p.Pubs }
+
+// OnWake does what has become due; the timetable or an order has called.
 func (f *fleet) OnWake() {
 	f.now = f.clock()
+	f.wokeAt = f.now
 	f.obey()
 	f.dialDue()
 	f.sendDue()
+	f.beginFlatOut()
 	if f.now >= f.reportAt {
 		f.reportAt += reportEvery * max(1, (f.now-f.reportAt)/reportEvery)
 		f.report()
-		f.hist.interval = newHistogram()
 	}
-	f.alarm.at.Store(f.nextAt())
 }
 
-// OnTickEnd moves the stage on: what ends one may be a byte or a close, or the time.
-func (f *fleet) OnTickEnd() { f.step() }
+// OnTickEnd moves the stage on: what ends one may be a byte or a close, or the time. What the tick has changed may be
+// due earlier than what the loop was to wake for.
+func (f *fleet) OnTickEnd() {
+	f.step()
+	f.fill()
+	f.loop.WakeAt(max(f.nextAt(), f.wokeAt+int64(eventRest)) - f.zero)
+}
 
 // nextAt is when there is something to do without a byte coming in.
 func (f *fleet) nextAt() int64 {
@@ -168,6 +198,12 @@ func (f *fleet) nextAt() int64 {
 	}
 	if f.stage == sending {
 		at = min(at, f.sends.nextAt())
+		if f.p.FlatOut && !f.flat {
+			at = min(at, f.flatAt)
+		}
+		if f.flat && f.p.QoS == 0 {
+			at = min(at, f.progressAt+stallNanos)
+		}
 	}
 	return at
 }
@@ -179,9 +215,9 @@ func (f *fleet) dialDue() {
 	}
 	for range dialsPerTick {
 		if i, ok := f.retries.take(f.now); ok {
-			f.dial(i)
+			f.dial(i, f.now)
 		} else if k, ok := f.connects.take(f.now); ok {
-			f.dial(uint32(k))
+			f.dial(uint32(k), f.connects.at(k))
 		} else {
 			return
 		}
@@ -198,7 +234,7 @@ func (f *fleet) sendDue() {
 		if !ok {
 			return
 		}
-		i := uint32(k % uint64(f.p.Count))
+		i := uint32(k % uint64(f.p.Pubs))
 		if d := &f.devices[i]; d.role == good {
 			d.due++
 			f.open++
@@ -220,6 +256,7 @@ func (f *fleet) step() {
 			f.storm()
 		}
 		if f.now >= f.untilAt {
+			f.sendDue() // what became due since the last OnWake
 			f.drain()
 		}
 	case draining:
@@ -242,11 +279,12 @@ func (f *fleet) enter(s stage, untilAt int64) {
 
 // startTraffic starts the traffic at the time that all workers were given.
 func (f *fleet) startTraffic(startAt int64) {
-	f.sends = f.p.sends(startAt)
+	f.sends, f.flatAt = f.p.sends(startAt), startAt
+	f.busyFrom, f.cost.begunAt = selfUsage(), f.now
 	f.enter(sending, never)
 	if f.p.Duration > 0 {
 		f.untilAt = startAt + int64(f.p.Duration)
-		if f.sends.rate > 0 {
+		if f.sends.rate > 0 && f.sends.end > 0 {
 			f.untilAt = max(f.untilAt, f.sends.at(f.sends.end))
 		}
 	}
@@ -269,6 +307,7 @@ func (f *fleet) storm() {
 
 // closeBooks counts what stayed open, and lets slow devices read at last, to see whether the server had ended them.
 func (f *fleet) closeBooks() {
+	f.cost.CPU, f.cost.Nanos = selfUsage().CPU-f.busyFrom.CPU, f.now-f.cost.begunAt
 	for i := range f.devices {
 		d := &f.devices[i]
 		f.count.Unsent += uint64(d.due - d.next)
@@ -283,6 +322,7 @@ func (f *fleet) closeBooks() {
 func (f *fleet) drain() {
 	if f.stage < draining {
 		f.sends.end, f.connects.end = min(f.sends.end, f.sends.next), f.connects.next
+		f.flat = false
 		f.enter(draining, f.now+drainSec*second)
 	}
 }

@@ -31,7 +31,7 @@ func inProcess() (*worker, error) {
 // testOptions is a small, quick run.
 func testOptions(addr netip.AddrPort, schemes ...string) options {
 	o := options{
-		Scenario: "steady", Devices: 40, Rate: 400, QoS: 1, PayloadBytes: 40, Duration: time.Second / 2, ConnectRate: 2000,
+		Scenario: "steady", Devices: 40, Publishers: 40, Rate: 400, QoS: 1, PayloadBytes: 40, Duration: time.Second / 2, ConnectRate: 2000,
 		KeepAliveSec: 60, Version: mqtt.V311, Telemetry: "devices/{id}/telemetry", Subscribe: "devices/{id}/cmd",
 		Window: 16, Prefix: "t-", Seed: 1, Run: 99,
 	}
@@ -59,6 +59,12 @@ func simulate(t *testing.T, addr netip.AddrPort, o options, commands float64) *r
 		t.Fatalf("seed %d: %v", o.Seed, err)
 	}
 	return res
+}
+
+// testPlans is the plan of a fleet without subscribers.
+func testPlans(devices int) []plan {
+	o := options{Devices: devices, Publishers: devices}
+	return o.plans()
 }
 
 func newTestFleet(t *testing.T, o *options) *fleet {
@@ -143,7 +149,7 @@ func TestOrderFault(t *testing.T) {
 	t.Parallel()
 	addr := newResponder(t, &responder{swapEach: 7})
 	o := testOptions(addr, "mqtt")
-	o.Devices = 1
+	o.Devices, o.Publishers = 1, 1
 	if res := simulate(t, addr, o, 0); res.Passed || *res.Telemetry.OutOfOrder == 0 {
 		t.Fatalf("%+v", res.Telemetry)
 	}

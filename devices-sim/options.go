@@ -15,9 +15,14 @@ const devicesPerWorker = 18000
 type options struct {
 	Targets      []target
 	Scenario     string
-	Devices      int
+	Devices      int // publishers and subscribers together
+	Publishers   int // devices that send: all of them in a fleet without subscribers
+	Subscribers  int // devices that receive what the others send
+	Route        route
 	Workers      int     // processes; at least one for each devicesPerWorker
-	Rate         float64 // telemetry messages a second, of the whole fleet
+	Rate         float64 // telemetry messages a second, of the whole fleet; with stages the highest
+	Stages       []leg   `json:",omitempty"` // instead of one rate for the whole duration
+	FlatOut      bool    // no timetable: as fast as the window allows
 	QoS          byte    // of telemetry and of the command subscription
 	PayloadBytes int
 	Duration     time.Duration // of the traffic; 0: until interrupted
@@ -27,7 +32,7 @@ type options struct {
 	Telemetry    string // topic pattern
 	Subscribe    string // topic pattern; "" for none
 	Persistent   bool   // sessions outlive connections
-	Window       uint16 // unacknowledged messages a device may have
+	Window       uint16 // unacknowledged messages a device may have; flat out at QoS 0: not yet received
 	Prefix       string // of client ids
 	Seed         uint64 // of all chance
 	Run          uint32 // marks the payloads of this run
@@ -49,6 +54,8 @@ func (o *options) validate() error {
 	switch {
 	case o.Devices < 1:
 		bad("--devices %d: want at least 1", o.Devices)
+	case o.Publishers < 1:
+		bad("--publishers %d: want at least 1, beside %d subscribers of %d devices", o.Publishers, o.Subscribers, o.Devices)
 	case o.Devices > 120*devicesPerWorker:
 		bad("--devices %d: more than one machine's source addresses and descriptors allow", o.Devices)
 	}
@@ -87,6 +94,12 @@ func (o *options) validate() error {
 	if o.Workers < 0 {
 		bad("--workers %d: want no less than 0", o.Workers)
 	}
+	if o.FlatOut && len(o.Stages) > 0 {
+		bad("--flat-out has no rate, so it has no --stages")
+	}
+	if len(errs) == 0 && o.Subscribers != 0 {
+		o.validateTopology(bad)
+	}
 	return errors.Join(errs...)
 }
 
@@ -108,6 +121,10 @@ func (o *options) messages() uint64 {
 	if o.Duration == 0 {
 		return endless
 	}
+	if len(o.Stages) > 0 {
+		_, count := total(o.Stages)
+		return uint64(count)
+	}
 	return uint64(o.Rate * o.Duration.Seconds())
 }
 
@@ -117,8 +134,11 @@ const endless = uint64(1) << 62
 // plan is one worker's part.
 type plan struct {
 	options
-	Worker       int
-	First, Count int // devices First … First+Count-1
+	Worker         int
+	First, Pubs    int     // publishers First … First+Pubs-1
+	FirstSub, Subs int     // subscribers, counted from the first subscriber
+	Count          int     // of devices: publishers, then subscribers
+	Phase          float64 // of this worker's turn among all, 0 … 1
 }
 
 // plans divides a run: as many workers as asked for and needed, devices spread evenly.
@@ -127,25 +147,34 @@ func (o *options) plans() []plan {
 	n = min(n, o.Devices)
 	list := make([]plan, n)
 	for w := range list {
-		first, end := o.Devices*w/n, o.Devices*(w+1)/n
-		list[w] = plan{options: *o, Worker: w, First: first, Count: end - first}
+		p := plan{options: *o, Worker: w, First: o.Publishers * w / n, FirstSub: o.Subscribers * w / n, Phase: float64(w) / float64(n)}
+		p.Pubs, p.Subs = o.Publishers*(w+1)/n-p.First, o.Subscribers*(w+1)/n-p.FirstSub
+		p.Count = p.Pubs + p.Subs
+		list[w] = p
 	}
 	return list
 }
 
-// share is the worker's part of a rate of the whole fleet.
+// share is the worker's part of a rate of messages of the whole fleet.
 func (p *plan) share(rate float64) float64 {
-	return rate * float64(p.Count) / float64(p.Devices)
+	return rate * float64(p.Pubs) / float64(p.Publishers)
 }
 
 // sends is the worker's timetable for telemetry from start on. Workers take turns: their events lie between each other's.
-// Each device is due once in each round of Count events, so event k belongs to device k mod Count and has sequence
-// number k/Count + 1.
+// Each publisher is due once in each round of Pubs events, so event k belongs to publisher k mod Pubs and has sequence
+// number k/Pubs + 1.
 func (p *plan) sends(start int64) schedule {
 	s := schedule{start: start, rate: p.share(p.Rate), end: endless}
+	if p.FlatOut || p.Pubs == 0 {
+		return schedule{start: start}
+	}
 	if p.Duration > 0 {
-		all, devices := p.messages(), uint64(p.Devices)
-		s.end = all*uint64(p.First+p.Count)/devices - all*uint64(p.First)/devices
+		all, devices := p.messages(), uint64(p.Publishers)
+		s.end = all*uint64(p.First+p.Pubs)/devices - all*uint64(p.First)/devices
+	}
+	if len(p.Stages) > 0 {
+		s.table = newTimetable(p.Stages, p.share(1), p.Phase)
+		return s
 	}
 	if s.rate > 0 {
 		s.start += int64(float64(time.Second) / p.Rate * float64(p.Worker))
@@ -155,5 +184,5 @@ func (p *plan) sends(start int64) schedule {
 
 // connects is the worker's timetable for the first connections.
 func (p *plan) connects(start int64) schedule {
-	return schedule{start: start, rate: p.share(p.ConnectRate), end: uint64(p.Count)}
+	return schedule{start: start, rate: p.ConnectRate * float64(p.Count) / float64(p.Devices), end: uint64(p.Count)}
 }

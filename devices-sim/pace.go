@@ -1,23 +1,28 @@
 package main
 
 import (
-	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/tidegate/tidegate/epoll"
 )
 
 // schedule is an open-loop timetable: event k is due at start + k/rate, whatever became of the events before it. A
 // generator that waits for answers would send less just when the server is slow, and not measure it (coordinated
 // omission); this one falls behind its timetable instead, and the delay counts as latency.
 type schedule struct {
-	start int64   // nanoseconds since 1970
-	rate  float64 // events per second; 0: never
-	next  uint64  // the first event not yet taken
-	end   uint64  // events in all
+	start int64      // nanoseconds since 1970
+	rate  float64    // events per second; 0: never
+	next  uint64     // the first event not yet taken
+	end   uint64     // events in all
+	table *timetable // instead of one rate
 }
 
 // at returns when event k is due.
 func (s *schedule) at(k uint64) int64 {
+	if s.table != nil {
+		return s.start + s.table.at(k)
+	}
 	return s.start + int64(float64(k)*float64(time.Second)/s.rate)
 }
 
@@ -45,40 +50,18 @@ const never = int64(1<<63 - 1)
 // clock tells nanoseconds since 1970, but never jumps: stamps are compared between processes of one machine.
 type clock func() int64
 
+// monotonic is the loops' clock with 1970 as its zero.
 func monotonic() clock {
-	start := time.Now()
-	base := start.UnixNano()
-	return func() int64 { return base + int64(time.Since(start)) }
+	base := time.Now().UnixNano() - epoll.Now()
+	return func() int64 { return base + epoll.Now() }
 }
 
-// alarm wakes a loop when its next event is due. The loop itself knows only whole seconds; one goroutine that sleeps in
-// the kernel is precise to 0.1 ms (a Go timer of an idle process: 1 ms), whatever the number of devices.
-type alarm struct {
-	at      atomic.Int64
-	stopped atomic.Bool
-}
+// eventRest is the shortest time between two looks at a timetable: events closer together than this are sent together.
+// It bounds the wake-ups of a fast fleet to 10,000 a second, and what the generator itself adds to a latency.
+const eventRest = 100 * time.Microsecond
 
-const (
-	// alarmRest is the shortest sleep: events closer together than this are sent together. It bounds the wake-ups of a
-	// fast fleet to 10,000 a second, and what the generator itself adds to a latency.
-	alarmRest = 100 * time.Microsecond
-	// alarmLook is the longest sleep, and so how late a newly set earlier time may be noticed.
-	alarmLook = 5 * time.Millisecond
-)
-
-// run calls wake whenever the set time has come, until stopped.
-func (a *alarm) run(now clock, wake func()) {
-	for !a.stopped.Load() {
-		d := time.Duration(a.at.Load() - now())
-		if d <= 0 {
-			wake()
-			d = alarmRest
-		}
-		nap(min(max(d, alarmRest), alarmLook))
-	}
-}
-
-// nap sleeps in the kernel, precise to some 50 us; an interrupted nap is only a shorter one.
+// nap sleeps in the kernel, precise to some 50 us where a Go timer of an idle process is a millisecond late; an
+// interrupted nap is only a shorter one.
 func nap(d time.Duration) {
 	t := syscall.NsecToTimespec(int64(d))
 	_ = syscall.Nanosleep(&t, nil)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -59,7 +58,7 @@ func TestPlans(t *testing.T) {
 	for _, c := range []struct{ devices, workers, want int }{
 		{1, 0, 1}, {18000, 0, 1}, {18001, 0, 2}, {120000, 0, 7}, {100, 3, 3}, {2, 5, 2}, {40000, 2, 3},
 	} {
-		o := options{Devices: c.devices, Workers: c.workers, Rate: 977, Duration: 7 * time.Second, ConnectRate: 100}
+		o := options{Devices: c.devices, Publishers: c.devices, Workers: c.workers, Rate: 977, Duration: 7 * time.Second, ConnectRate: 100}
 		plans, next, messages := o.plans(), 0, uint64(0)
 		if len(plans) != c.want {
 			t.Fatalf("%+v: %d workers", c, len(plans))
@@ -84,7 +83,7 @@ func TestPlans(t *testing.T) {
 }
 
 func TestSendsEndless(t *testing.T) {
-	p := plan{options: options{Devices: 10, Rate: 5}, Count: 10}
+	p := plan{options: options{Devices: 10, Publishers: 10, Rate: 5}, Pubs: 10, Count: 10}
 	if s := p.sends(0); s.end != endless || s.done() {
 		t.Fatalf("%+v", s)
 	}
@@ -109,25 +108,6 @@ func TestRetryQueue(t *testing.T) {
 		}
 		last = at
 	}
-}
-
-// TestAlarm: the alarm wakes when the injected clock says so, and ends when told.
-func TestAlarm(t *testing.T) {
-	var a alarm
-	var now atomic.Int64
-	woken, ended := make(chan struct{}), make(chan struct{})
-	a.at.Store(second)
-	go func() {
-		a.run(now.Load, func() {
-			a.at.Store(never)
-			close(woken) // a second call would panic
-		})
-		close(ended)
-	}()
-	now.Store(second)
-	<-woken
-	a.stopped.Store(true)
-	<-ended
 }
 
 func TestBackoff(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -60,6 +59,7 @@ type watched struct {
 	ready   usage // when all were connected
 	begun   usage // when the traffic began
 	ended   usage // when it was over
+	settled usage // when everything had arrived
 	gone    bool
 }
 
@@ -83,19 +83,4 @@ func (w *watched) sample(into *usage) error {
 	}
 	*into = u
 	return nil
-}
-
-// environment is where a run took place.
-type environment struct {
-	Kernel string `json:"kernel"`
-	Cores  int    `json:"cores"`
-	Go     string `json:"go"`
-}
-
-func thisEnvironment() environment {
-	e := environment{Cores: runtime.NumCPU(), Go: runtime.Version()}
-	if release, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
-		e.Kernel = string(bytes.TrimSpace(release))
-	}
-	return e
 }

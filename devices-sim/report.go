@@ -2,17 +2,21 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/tidegate/tidegate/gateway/mqtt"
 )
+
+// resultVersion is the version of the JSON format. Fields may be added to a version; what changes or goes away makes a
+// new one.
+const resultVersion = 1
 
 // result is what a run found, as it is written with --json. Durations are seconds or, in quantiles, milliseconds.
 type result struct {
 	Passed      bool        `json:"passed"`
 	Failures    []string    `json:"failures"` // the invariants that did not hold
 	Warnings    []string    `json:"warnings"` // what makes the figures doubtful
+	Version     int         `json:"version"`  // of this format: resultVersion
 	Seed        uint64      `json:"seed"`
 	Environment environment `json:"environment"`
 	Asked       asked       `json:"asked"`
@@ -26,13 +30,24 @@ type result struct {
 	Generator generator      `json:"generator"`
 
 	Closes map[string]uint64 `json:"unexpected_closes"` // by reason
+
+	Thresholds []thresholdResult `json:"thresholds,omitempty"`
+
+	Curves  curves   `json:"curves"`
+	Samples []sample `json:"samples"`
 }
 
 // asked is what was asked for, so that a result can be repeated.
 type asked struct {
+	Profile      string   `json:"profile,omitempty"`
 	Scenario     string   `json:"scenario"`
 	Targets      []string `json:"targets"`
 	Devices      int      `json:"devices"`
+	Publishers   int      `json:"publishers"`
+	Subscribers  int      `json:"subscribers"`
+	Route        string   `json:"route,omitempty"`
+	Stages       []leg    `json:"stages,omitempty"`
+	FlatOut      bool     `json:"flat_out"`
 	Workers      int      `json:"workers"`
 	Rate         float64  `json:"rate"`
 	QoS          byte     `json:"qos"`
@@ -54,7 +69,8 @@ type connectResult struct {
 	Failures map[string]uint64 `json:"failures"`
 }
 
-// messageResult is one direction. Lost, Duplicates and OutOfOrder are nil without --verify.
+// messageResult is one direction. What the far end saw is nil where nobody watches it: without subscribers and --verify.
+// A message to several subscribers is received once by each, and lost as often as it is not.
 type messageResult struct {
 	Sent       uint64     `json:"sent"`
 	PerSecond  float64    `json:"per_second"`
@@ -64,7 +80,9 @@ type messageResult struct {
 	Unsent     uint64     `json:"unsent"`
 	Skipped    uint64     `json:"skipped"`
 	Resent     uint64     `json:"resent"`
-	Received   *uint64    `json:"received,omitempty"`
+	Expected   *uint64    `json:"expected,omitempty"` // copies that should arrive
+	Received   *uint64    `json:"received,omitempty"` // copies that did, each once
+	PerSecondR float64    `json:"received_per_second,omitempty"`
 	Lost       *uint64    `json:"lost,omitempty"`
 	AckedLost  *uint64    `json:"acked_lost,omitempty"`
 	Duplicates *uint64    `json:"duplicates,omitempty"`
@@ -86,7 +104,7 @@ type serverResult struct {
 	Command          string  `json:"command"`
 	CPUSec           float64 `json:"cpu_sec"` // during the traffic
 	CPUPercent       float64 `json:"cpu_percent"`
-	MicrosPerMessage float64 `json:"cpu_us_per_message"` // of its CPU time, by message sent, either way
+	MicrosPerMessage float64 `json:"cpu_us_per_message"` // of its CPU time, by message received; by message sent where nobody watches
 	ConnectMicros    float64 `json:"cpu_us_per_connect"`
 	RSSIdle          int64   `json:"rss_before"`
 	RSSReady         int64   `json:"rss_connected"`
@@ -96,17 +114,21 @@ type serverResult struct {
 
 // generator is about ourselves: a slow generator makes a slow server.
 type generator struct {
-	CPUSec  float64    `json:"cpu_sec"`
-	RSS     int64      `json:"rss"`
-	Pings   uint64     `json:"pings"`
-	Lag     *quantiles `json:"lag,omitempty"` // intended send to when its turn came
-	LiveMax int64      `json:"live_max"`
+	CPUSec           float64    `json:"cpu_sec"`
+	TrafficCPUSec    float64    `json:"traffic_cpu_sec"`
+	MicrosPerMessage float64    `json:"cpu_us_per_message"`
+	BusyPercent      float64    `json:"busiest_worker_percent"` // of one core, while the traffic ran
+	Stalls           uint64     `json:"stalls,omitempty"`       // flat out at QoS 0: windows given up for lost
+	RSS              int64      `json:"rss"`
+	Pings            uint64     `json:"pings"`
+	Lag              *quantiles `json:"lag,omitempty"` // intended send to when its turn came
+	LiveMax          int64      `json:"live_max"`
 }
 
 // result makes one result of the workers' and the far end's.
 func (r *runner) result() *result {
 	c, h := r.sum(), newHistograms()
-	res := &result{Seed: r.o.Seed, Environment: thisEnvironment(), Asked: r.asked(), Closes: c.Closes, Failures: []string{}, Warnings: []string{}}
+	res := &result{Version: resultVersion, Seed: r.o.Seed, Environment: thisEnvironment(r.command, r.startedAt), Asked: r.asked(), Closes: c.Closes, Failures: []string{}, Warnings: []string{}}
 	var lost, broken uint64
 	storm := int64(0)
 	for i := range r.latest {
@@ -122,8 +144,6 @@ func (r *runner) result() *result {
 			l, b, _ := r.ledger.loss(p)
 			lost, broken = lost+l, broken+b
 		}
-		res.Generator.CPUSec += r.latest[i].Resources.CPU.Seconds()
-		res.Generator.RSS += r.latest[i].Resources.RSS
 	}
 	took := seconds(r.begunAt, r.endedAt)
 	if r.o.Duration > 0 {
@@ -134,18 +154,27 @@ func (r *runner) result() *result {
 		Sent: c.Sent, PerSecond: float64(c.Sent) / took, Acked: c.Acked, Unacked: c.Unacked, Refused: c.Refused,
 		Unsent: c.Unsent, Skipped: c.Skipped, Resent: c.Resent, AckLatency: h.Ack.quantiles(),
 	}
-	res.Generator.Pings, res.Generator.LiveMax, res.Generator.Lag = c.Pings, c.LiveMax, h.Lag.quantiles()
 	res.StormSec = time.Duration(storm).Seconds()
 	if r.ledger != nil {
 		r.addFarEnd(res, &c, &h, lost, broken, took)
 	}
+	if r.o.Subscribers > 0 {
+		r.addSubscribers(res, &c, &h)
+	}
+	res.Telemetry.rate(max(took, seconds(r.begunAt, r.lastArrival())))
+	res.Curves = curves{h.Latency.curve(), h.Ack.curve(), h.Connect.curve()}
+	res.Samples = r.samples
 	if sc, err := findScenario(r.o.Scenario); err == nil && sc.bad != good {
 		res.Bad = &badResult{Role: sc.name, Closed: c.BadClosed, StillOpen: c.BadOpen, Silence: h.Silence.quantiles()}
 	}
 	messages := c.Sent
-	if res.Commands != nil {
-		messages += res.Commands.Sent
+	if res.Telemetry.Received != nil {
+		messages = *res.Telemetry.Received
 	}
+	if res.Commands != nil {
+		messages += *res.Commands.Received
+	}
+	r.addGenerator(res, &c, &h, messages)
 	for _, w := range r.servers {
 		res.Servers = append(res.Servers, w.result(messages, c.Connects, r.readyLive, seconds(r.begunAt, r.endedAt)))
 	}
@@ -159,9 +188,10 @@ func (r *runner) addFarEnd(res *result, c *counters, h *histograms, lost, broken
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t := &res.Telemetry
-	t.Received, t.Lost, t.AckedLost = new(l.unique), &lost, &broken
+	t.Expected, t.Received, t.Lost, t.AckedLost = new(c.Sent), new(l.unique), &lost, &broken
 	t.Duplicates, t.OutOfOrder = new(l.duplicates), new(l.late)
 	t.Latency = l.latency.quantiles()
+	h.Latency.merge(l.latency)
 	for problem, n := range l.problems {
 		res.Warnings = append(res.Warnings, fmt.Sprintf("verifier: %s (%d times)", problem, n))
 	}
@@ -171,9 +201,78 @@ func (r *runner) addFarEnd(res *result, c *counters, h *histograms, lost, broken
 	if sent := r.commander.sent.Load(); sent > 0 {
 		missing := sent - min(c.Commands, sent)
 		res.Commands = &messageResult{
-			Sent: sent, PerSecond: float64(sent) / took, Received: &c.Commands, Lost: &missing,
+			Sent: sent, PerSecond: float64(sent) / took, PerSecondR: float64(c.Commands) / took, Expected: &sent, Received: &c.Commands, Lost: &missing,
 			Duplicates: &c.CommandTwice, OutOfOrder: &c.CommandLate, Latency: h.Command.quantiles(),
 		}
+	}
+}
+
+// addSubscribers adds what the fleet's own subscribers saw: lost is what was sent and did not arrive, publisher by
+// publisher, acked lost what of it the server had acknowledged.
+func (r *runner) addSubscribers(res *result, c *counters, h *histograms) {
+	sc, err := findScenario(r.o.Scenario)
+	if err != nil {
+		return // impossible: it was found before
+	}
+	received := make([]uint64, r.o.Publishers)
+	for i := range r.latest {
+		for p, n := range r.latest[i].Result.Received {
+			received[p] += uint64(n)
+		}
+	}
+	copies := r.o.copies(sc)
+	var lost, broken uint64
+	for i := range r.latest {
+		part := r.latest[i].Result
+		for k := range part.Sent {
+			p := part.First + k
+			lost += uint64(copies[p])*uint64(part.Sent[k]) - min(received[p], uint64(copies[p])*uint64(part.Sent[k]))
+			broken += uint64(copies[p])*uint64(part.Acked[k]) - min(received[p], uint64(copies[p])*uint64(part.Acked[k]))
+		}
+	}
+	t := &res.Telemetry
+	t.Expected, t.Received, t.Lost, t.AckedLost = &c.Expected, &c.Arrived, &lost, &broken
+	t.Duplicates, t.OutOfOrder = &c.Twice, &c.Late
+	t.Latency = h.Latency.quantiles()
+	if c.Damaged > 0 {
+		res.Failures = append(res.Failures, fmt.Sprintf("%d messages arrived damaged", c.Damaged))
+	}
+}
+
+// lastArrival is when the last message reached the far end: a server that fell behind has taken so long.
+func (r *runner) lastArrival() (at int64) {
+	for i := range r.latest {
+		at = max(at, r.latest[i].Result.LastAt)
+	}
+	if r.ledger != nil {
+		at = max(at, r.ledger.lastAt)
+	}
+	return at
+}
+
+// rate fills in how much arrived in a second.
+func (m *messageResult) rate(took float64) {
+	if m.Received != nil {
+		m.PerSecondR = float64(*m.Received) / took
+	}
+}
+
+// addGenerator adds what the run cost ourselves.
+func (r *runner) addGenerator(res *result, c *counters, h *histograms, messages uint64) {
+	u := r.generatorUsage()
+	g := &res.Generator
+	g.CPUSec, g.RSS = u.CPU.Seconds(), u.RSS
+	g.Pings, g.LiveMax, g.Stalls, g.Lag = c.Pings, c.LiveMax, c.Stalls, h.Lag.quantiles()
+	g.TrafficCPUSec = (r.self[1].CPU - r.self[0].CPU).Seconds()
+	for i := range r.latest {
+		k := r.latest[i].Result.Cost
+		g.TrafficCPUSec += k.CPU.Seconds()
+		if k.Nanos > 0 {
+			g.BusyPercent = max(g.BusyPercent, 100*float64(k.CPU)/float64(k.Nanos))
+		}
+	}
+	if messages > 0 {
+		g.MicrosPerMessage = g.TrafficCPUSec * 1e6 / float64(messages)
 	}
 }
 
@@ -184,6 +283,7 @@ func (h *histograms) merge(o *histograms) {
 	h.Lag.merge(o.Lag)
 	h.Command.merge(o.Command)
 	h.Silence.merge(o.Silence)
+	h.Latency.merge(o.Latency)
 }
 
 // result is a watched process' cost.
@@ -196,7 +296,8 @@ func (w *watched) result(messages, connects uint64, live int64, trafficSec float
 		s.CPUPercent = 100 * s.CPUSec / trafficSec
 	}
 	if messages > 0 {
-		s.MicrosPerMessage = s.CPUSec * 1e6 / float64(messages)
+		// What was still on its way when the sending ended has to be paid for as well.
+		s.MicrosPerMessage = max(s.CPUSec, (w.settled.CPU-w.begun.CPU).Seconds()) * 1e6 / float64(messages)
 	}
 	if connects > 0 {
 		s.ConnectMicros = (w.ready.CPU - w.idle.CPU).Seconds() * 1e6 / float64(connects)
@@ -209,10 +310,14 @@ func (w *watched) result(messages, connects uint64, live int64, trafficSec float
 
 func (r *runner) asked() asked {
 	a := asked{
-		Scenario: r.o.Scenario, Devices: r.o.Devices, Workers: len(r.workers), Rate: r.o.Rate, QoS: r.o.QoS,
+		Profile: r.profile, Scenario: r.o.Scenario, Devices: r.o.Devices, Workers: len(r.workers), Rate: r.o.Rate, QoS: r.o.QoS,
 		PayloadBytes: r.o.PayloadBytes, DurationSec: r.o.Duration.Seconds(), ConnectRate: r.o.ConnectRate,
 		KeepAliveSec: r.o.KeepAliveSec, Protocol: versionText(r.o.Version), Window: r.o.Window,
 		Persistent: r.o.Persistent, CommandsRate: r.commandsRate,
+		Publishers: r.o.Publishers, Subscribers: r.o.Subscribers, Stages: r.o.Stages, FlatOut: r.o.FlatOut,
+	}
+	if r.o.Subscribers > 0 {
+		a.Route = r.o.Route.String()
 	}
 	for _, t := range r.o.Targets {
 		a.Targets = append(a.Targets, fmt.Sprintf("%s %s%s", t.Kind, t.Host, t.Path))
@@ -225,124 +330,3 @@ func versionText(v mqtt.Version) string {
 }
 
 func seconds(from, to int64) float64 { return time.Duration(to - from).Seconds() }
-
-// Latencies from which on a generator's own delay makes a measurement doubtful.
-const lagWarnMS = 5
-
-// judge decides whether the invariants held.
-func (r *runner) judge(res *result, c *counters, storm int64) {
-	fail := func(n uint64, format string) {
-		if n > 0 {
-			res.Failures = append(res.Failures, fmt.Sprintf(format, n))
-		}
-	}
-	fail(c.Unexpected, "%d connections closed unexpectedly")
-	if sc, err := findScenario(r.o.Scenario); err == nil {
-		var want int64
-		for i := range r.o.Devices {
-			if sc.roleOf(uint32(i), r.o.Devices, r.o.BadShare) == good {
-				want++
-			}
-		}
-		fail(uint64(max(0, want-res.Connects.Live)), "%d devices were not connected when the traffic began")
-	}
-	if storm < 0 {
-		res.Failures = append(res.Failures, "not all devices came back after the storm")
-	}
-	t := &res.Telemetry
-	if r.o.QoS > 0 {
-		fail(t.Unacked, "%d messages were never acknowledged")
-		fail(t.Refused, "%d messages were refused")
-		fail(t.Unsent, "%d messages could not be sent in time")
-		if t.AckedLost != nil {
-			fail(*t.AckedLost, "%d acknowledged messages were lost")
-		}
-	}
-	if t.OutOfOrder != nil {
-		fail(*t.OutOfOrder, "%d messages arrived out of order")
-	}
-	if t.Duplicates != nil && (r.o.QoS != 1) {
-		fail(*t.Duplicates, "%d messages arrived twice")
-	}
-	if m := res.Commands; m != nil {
-		if r.o.QoS > 0 && (res.StormSec == 0 || r.o.Persistent) {
-			fail(*m.Lost, "%d commands were lost")
-		}
-		fail(*m.OutOfOrder, "%d commands arrived out of order")
-	}
-	if lag := res.Generator.Lag; lag != nil && lag.P99 > lagWarnMS && c.Unsent == 0 {
-		res.Warnings = append(res.Warnings, fmt.Sprintf("the generator was late itself (p99 %.1f ms): the latencies say as much about it as about the server", lag.P99))
-	}
-	res.Passed = len(res.Failures) == 0
-}
-
-// text writes the result for people.
-func (res *result) text(out io.Writer) {
-	p := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
-	p("")
-	p("connects    %s live in %.1f s%s", grouped(uint64(res.Connects.Live)), res.Connects.Seconds, res.Connects.Latency.text("  latency"))
-	printReasons(out, "  failed", res.Connects.Failures)
-	res.Telemetry.text(out, "telemetry")
-	if res.Commands != nil {
-		res.Commands.text(out, "commands ")
-	}
-	if res.StormSec > 0 {
-		p("storm       all back after %.2f s", res.StormSec)
-	}
-	if b := res.Bad; b != nil {
-		p("bad devices %s: %d closed by the server, %d still open%s", b.Role, b.Closed, b.StillOpen, b.Silence.text("  silence until close"))
-	}
-	for _, s := range res.Servers {
-		p("server      pid %d %s: %.2f CPU s (%.0f %%), %.2f us a message, %.1f us a connect; RSS %s -> %s -> %s, %.0f B a device",
-			s.PID, s.Command, s.CPUSec, s.CPUPercent, s.MicrosPerMessage, s.ConnectMicros,
-			bytesText(s.RSSIdle), bytesText(s.RSSReady), bytesText(s.RSSEnd), s.RSSPerDevice)
-	}
-	p("generator   %.2f CPU s, %s%s", res.Generator.CPUSec, bytesText(res.Generator.RSS), res.Generator.Lag.text("  lag"))
-	printReasons(out, "  closed", res.Closes)
-	for _, w := range res.Warnings {
-		p("warning     %s", w)
-	}
-	for _, f := range res.Failures {
-		p("FAILED      %s", f)
-	}
-	if res.Passed {
-		p("passed      seed %d", res.Seed)
-	}
-}
-
-// text writes one direction.
-func (m *messageResult) text(out io.Writer, name string) {
-	fmt.Fprintf(out, "%s   %s sent (%s/s)", name, grouped(m.Sent), decimal(m.PerSecond))
-	for _, part := range []struct {
-		n    uint64
-		name string
-	}{{m.Acked, "acked"}, {m.Unacked, "unacked"}, {m.Refused, "refused"}, {m.Unsent, "unsent"}, {m.Skipped, "skipped"}, {m.Resent, "resent"}} {
-		if part.n > 0 {
-			fmt.Fprintf(out, ", %s %s", grouped(part.n), part.name)
-		}
-	}
-	if m.Received != nil {
-		fmt.Fprintf(out, "; %s arrived, %s lost, %s twice, %s out of order",
-			grouped(*m.Received), grouped(*m.Lost), grouped(*m.Duplicates), grouped(*m.OutOfOrder))
-	}
-	fmt.Fprintln(out)
-	if m.AckLatency != nil {
-		fmt.Fprintf(out, "         %s\n", m.AckLatency.text("  ack"))
-	}
-	if m.Latency != nil {
-		fmt.Fprintf(out, "         %s\n", m.Latency.text("  end to end"))
-	}
-}
-
-func (q *quantiles) text(name string) string {
-	if q == nil {
-		return ""
-	}
-	return fmt.Sprintf("%s p50 %s, p90 %s, p99 %s, p99.9 %s, max %s ms", name, decimal(q.P50), decimal(q.P90), decimal(q.P99), decimal(q.P999), decimal(q.Max))
-}
-
-func printReasons(out io.Writer, name string, reasons map[string]uint64) {
-	for _, reason := range byCount(reasons) {
-		fmt.Fprintf(out, "  %s %d: %s\n", name, reasons[reason], reason)
-	}
-}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"os"
 	"reflect"
@@ -166,27 +165,6 @@ func TestLagWarning(t *testing.T) {
 	r.judge(res, &c, 0)
 	if len(res.Warnings) != 1 || !res.Passed {
 		t.Fatalf("%+v", res)
-	}
-}
-
-func TestViewLines(t *testing.T) {
-	var out bytes.Buffer
-	v := &view{out: &out}
-	s := snapshot{stage: connecting, count: counters{Live: 500, Connects: 500}}
-	v.show(10*second, 9*second, 1000, s)
-	s = snapshot{stage: sending, count: counters{Live: 1000, Sent: 12345, Acked: 12000, Unexpected: 3}, verified: true, arrived: 12344, p99: 1.234, servers: time.Second / 2, rss: 12_345_678}
-	v.show(11*second, 9*second, 1000, s)
-	want := "   1s connecting live 500/1000  connects 500/s  closes 0\n" +
-		"   2s running    live 1000/1000  sent 12,345/s  acked 12,000/s  arrived 12,344/s  p99 1.23 ms  closes 3  server 50% 12.3 MB\n"
-	if out.String() != want {
-		t.Fatalf("got\n%swant\n%s", out.String(), want)
-	}
-	out.Reset()
-	v.terminal = true
-	v.show(12*second, 9*second, 1000, s)
-	v.note("done")
-	if got := out.String(); !strings.HasPrefix(got, "\r\x1b[K") || !strings.HasSuffix(got, "\ndone\n") || strings.Count(got, "\n") != 2 {
-		t.Fatalf("on a terminal: %q", got)
 	}
 }
 

@@ -241,8 +241,14 @@ func (r *responder) publish(c *epoll.Conn, k *client, pkt *mqtt.Packet) {
 
 // route sends a message to every subscriber, with the QoS byte of the first digit in its client id's end: all at 1.
 func (r *responder) route(topic string, payload []byte) {
+	shared := 0
 	r.loop.Each(func(c *epoll.Conn) {
 		k := r.conns.At(c.Slot())
+		if slices.ContainsFunc(k.filters, func(f string) bool { return strings.HasPrefix(f, sharePrefix) }) {
+			if shared++; shared != 1+r.published%2 { // one or the other
+				return
+			}
+		}
 		if c.Closing() || !slices.ContainsFunc(k.filters, func(f string) bool { return matches(f, topic) }) {
 			return
 		}
@@ -256,6 +262,7 @@ func (r *responder) route(topic string, payload []byte) {
 }
 
 func matches(filter, topic string) bool {
+	filter = strings.TrimPrefix(filter, sharePrefix)
 	before, after, wild := strings.Cut(filter, "+")
 	if !wild {
 		return filter == topic

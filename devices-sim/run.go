@@ -22,21 +22,30 @@ type runner struct {
 	view         *view
 	servers      []*watched
 	settleNanos  int64 // settleMax
+	profile      string
+	command      []string // the command line, secrets blotted out
 
 	workers []*worker
 	latest  []report // by worker
 	reports chan from
 	drained bool // an interrupt was passed on
 
+	tick        *time.Ticker // of the samples
+	samples     []sample     // one a second
+	lastReading reading
+	ackNow      *histogram // of the second at hand
+	latencyNow  *histogram
+
 	ledger    *ledger
 	witness   witness
 	commander *commander
 	commands  chan error // the commander's end
 
-	startedAt int64 // the first dial
-	readyAt   int64 // when all were connected
-	begunAt   int64 // the first message
-	endedAt   int64 // when nothing was under way any more
+	startedAt int64    // the first dial
+	readyAt   int64    // when all were connected
+	begunAt   int64    // the first message
+	endedAt   int64    // when nothing was under way any more
+	self      [2]usage // this process, when the traffic began and when it was over
 	readyLive int64
 }
 
@@ -52,6 +61,8 @@ const settleMax = 3 * second
 
 // run makes a run of r.o and returns its result. ctx ends it before its time, in order.
 func (r *runner) run(ctx context.Context) (*result, error) {
+	r.tick = time.NewTicker(time.Second)
+	defer r.tick.Stop()
 	defer r.shut()
 	if err := r.prepare(); err != nil {
 		return nil, err
@@ -69,9 +80,11 @@ func (r *runner) run(ctx context.Context) (*result, error) {
 	}
 	r.sample(func(w *watched) *usage { return &w.ended })
 	r.endedAt = r.now()
+	r.self[1] = selfUsage()
 	if err := r.settle(); err != nil {
 		return nil, err
 	}
+	r.sample(func(w *watched) *usage { return &w.settled })
 	if err := r.tell(order{Leave: true}); err != nil {
 		return nil, err
 	}
@@ -86,10 +99,11 @@ func (r *runner) run(ctx context.Context) (*result, error) {
 func (r *runner) prepare() (err error) {
 	r.startedAt = r.now()
 	r.reports = make(chan from, 64)
+	r.firstReading()
 	if r.verifyURL == "" {
 		return nil
 	}
-	r.ledger = newLedger(r.o.Run, r.o.Devices)
+	r.ledger = newLedger(r.o.Run, r.o.plans())
 	up, err := parsePattern(r.o.Telemetry)
 	if err != nil {
 		return err
@@ -173,8 +187,6 @@ func (r *runner) await(ctx context.Context, s stage) error {
 
 // until takes reports and shows them once a second until done or the time has come.
 func (r *runner) until(ctx context.Context, deadline int64, done func() bool) error {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
 	wait := time.Duration(min(deadline-r.now(), int64(time.Hour)*24*365))
 	late := time.NewTimer(wait)
 	defer late.Stop()
@@ -189,8 +201,10 @@ func (r *runner) until(ctx context.Context, deadline int64, done func() bool) er
 				return fmt.Errorf("worker %d: %w", m.worker, m.err)
 			}
 			r.latest[m.worker] = m.report
-		case <-tick.C:
-			r.show()
+			r.ackNow.merge(m.report.Ack)
+			r.latencyNow.merge(m.report.Latency)
+		case <-r.tick.C:
+			r.takeSample()
 		case <-late.C:
 			return nil
 		case <-interrupted:
@@ -207,6 +221,7 @@ func (r *runner) until(ctx context.Context, deadline int64, done func() bool) er
 func (r *runner) traffic(ctx context.Context) error {
 	r.begunAt = r.now() + int64(50*time.Millisecond) // all workers have the order by then
 	r.sample(func(w *watched) *usage { return &w.begun })
+	r.self[0] = selfUsage()
 	if err := r.tell(order{Start: r.begunAt}); err != nil {
 		return err
 	}
@@ -215,6 +230,9 @@ func (r *runner) traffic(ctx context.Context) error {
 	if r.commander != nil && r.commandsRate > 0 {
 		r.commands = make(chan error, 1)
 		go func() { r.commands <- r.commander.run(commanding, r.begunAt, r.commandsRate) }()
+	}
+	if r.ledger != nil && r.o.FlatOut && r.o.QoS == 0 {
+		go r.credit(commanding)
 	}
 	if err := r.await(ctx, drained); err != nil {
 		return err
@@ -228,26 +246,57 @@ func (r *runner) traffic(ctx context.Context) error {
 	return nil
 }
 
+// credit tells the workers how much of what they sent the witness has received: their window, flat out at QoS 0.
+func (r *runner) credit(ctx context.Context) {
+	told := make([]int64, len(r.workers))
+	for ctx.Err() == nil {
+		for i, w := range r.workers {
+			seen := r.ledger.seenOf(i)
+			if seen == told[i] {
+				continue
+			}
+			told[i] = seen
+			if err := json.NewEncoder(w.orders).Encode(&order{Seen: seen}); err != nil {
+				return // the worker has ended, which its reader tells
+			}
+		}
+		nap(creditEvery)
+	}
+}
+
+// creditEvery is how often: a window should hold several times what arrives meanwhile.
+const creditEvery = 500 * time.Microsecond
+
 // settle waits for what is still on its way to the far end, or back.
 func (r *runner) settle() error {
-	if r.ledger == nil {
+	if r.ledger == nil && r.o.Subscribers == 0 {
 		return nil
 	}
 	for last := uint64(0); ; {
-		c := r.sum()
-		arrived := r.ledger.seen() + c.Commands
-		expected := c.Sent + r.commander.sent.Load()
+		arrived, expected := r.arrived()
 		if arrived >= expected || (arrived == last && last > 0) {
 			return nil
 		}
 		last = max(arrived, 1)
 		err := r.until(context.Background(), r.now()+r.settleNanos, func() bool {
-			return r.ledger.seen()+r.sum().Commands >= expected
+			arrived, expected := r.arrived()
+			return arrived >= expected
 		})
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// arrived is how many messages of all kinds have arrived where they should, and how many are to.
+func (r *runner) arrived() (arrived, expected uint64) {
+	c := r.sum()
+	arrived, expected = c.Arrived, c.Expected
+	if r.ledger != nil {
+		arrived += r.ledger.seen() + c.Commands
+		expected += c.Sent + r.commander.sent.Load()
+	}
+	return arrived, expected
 }
 
 // sum adds up what the workers last said.

@@ -18,6 +18,12 @@ type counters struct {
 	Refused         uint64 // PUBACK or PUBREC with a failure
 	Resent          uint64 // after a reconnect, not having been acknowledged
 	Skipped         uint64 // QoS 0 messages due while the device was away
+	Expected        uint64 // copies of what was sent that subscribers should receive
+	Arrived         uint64 // copies that subscribers received, each once
+	Twice           uint64 // and again
+	Late            uint64 // after a later one of the same publisher
+	Damaged         uint64 // not what was sent
+	Stalls          uint64 // times that flat-out traffic had to write off what did not arrive
 	Unsent          uint64 // due, but never sent for want of a connection, window or socket buffer
 	Unacked         uint64 // sent with QoS 1 or 2, not acknowledged at the end
 	Commands        uint64 // messages received, each once
@@ -48,6 +54,12 @@ func (c *counters) add(o *counters) {
 	c.Refused += o.Refused
 	c.Resent += o.Resent
 	c.Skipped += o.Skipped
+	c.Expected += o.Expected
+	c.Arrived += o.Arrived
+	c.Twice += o.Twice
+	c.Late += o.Late
+	c.Damaged += o.Damaged
+	c.Stalls += o.Stalls
 	c.Unsent += o.Unsent
 	c.Unacked += o.Unacked
 	c.Commands += o.Commands
@@ -82,6 +94,11 @@ type histogram struct{ h *hdr.Histogram }
 const histogramMaxMicros = 60_000_000
 
 func newHistogram() *histogram { return &histogram{hdr.New(1, histogramMaxMicros, 3)} }
+
+// newCoarse makes a histogram to two digits: an eighth of the memory, for what is made anew every second.
+func newCoarse() *histogram { return &histogram{hdr.New(1, histogramMaxMicros, 2)} }
+
+func (h *histogram) reset() { h.h.Reset() }
 
 // record takes a duration in nanoseconds; beyond the range it counts as the nearest end.
 func (h *histogram) record(nanos int64) {
@@ -125,6 +142,30 @@ func (h *histogram) quantiles() *quantiles {
 	return &quantiles{
 		Count: h.h.TotalCount(), P50: ms(50), P90: ms(90), P99: ms(99), P999: ms(99.9), Max: float64(h.h.Max()) / 1000,
 	}
+}
+
+// point is one point of a latency curve: that part of all messages, in percent, took no longer.
+type point struct {
+	Percentile float64 `json:"percentile"`
+	MS         float64 `json:"ms"`
+}
+
+// curves are whole distributions, for charts.
+type curves struct {
+	Latency []point `json:"latency,omitempty"`
+	Ack     []point `json:"ack,omitempty"`
+	Connect []point `json:"connect,omitempty"`
+}
+
+// curve returns the distribution with ever finer steps toward the slowest: halves of what remains, each in five.
+func (h *histogram) curve() (list []point) {
+	if h == nil || h.h.TotalCount() == 0 {
+		return nil
+	}
+	for _, b := range h.h.CumulativeDistributionWithTicks(5) {
+		list = append(list, point{b.Quantile, float64(b.ValueAt) / 1000})
+	}
+	return list
 }
 
 // byCount returns the reasons of a map, most frequent first.

@@ -6,21 +6,33 @@ import "sync"
 type ledger struct {
 	mu         sync.Mutex
 	run        uint32
-	tracks     []track // by device
-	received   uint64  // messages of this run, duplicates included
+	tracks     []track  // by device
+	worker     []uint16 // by device
+	perWorker  []int64  // unique, by the worker of the device
+	received   uint64   // messages of this run, duplicates included
 	unique     uint64
 	duplicates uint64
 	late       uint64 // after a later one of the same device
 	damaged    uint64 // not ours, or not what was sent
+	lastAt     int64  // when the last one of them arrived
 	latency    *histogram
 	interval   *histogram // latency of the second at hand
 	problems   map[string]uint64
 }
 
-func newLedger(run uint32, devices int) *ledger {
-	return &ledger{
-		run: run, tracks: make([]track, devices), latency: newHistogram(), interval: newHistogram(), problems: map[string]uint64{},
+// newLedger makes the ledger of a fleet without subscribers.
+func newLedger(run uint32, plans []plan) *ledger {
+	devices := plans[0].Devices
+	l := &ledger{
+		run: run, tracks: make([]track, devices), worker: make([]uint16, devices), perWorker: make([]int64, len(plans)),
+		latency: newHistogram(), interval: newCoarse(), problems: map[string]uint64{},
 	}
+	for w, p := range plans {
+		for i := range p.Pubs {
+			l.worker[p.First+i] = uint16(w)
+		}
+	}
+	return l
 }
 
 // note takes one message as it arrived at now.
@@ -48,6 +60,8 @@ func (l *ledger) note(payload []byte, now int64) {
 		return
 	}
 	l.unique++
+	l.lastAt = now
+	l.perWorker[l.worker[s.device]]++
 	l.latency.record(now - s.sentAt)
 	l.interval.record(now - s.sentAt)
 }
@@ -66,13 +80,19 @@ func (l *ledger) seen() uint64 {
 	return l.unique
 }
 
-// second returns how many messages have arrived, and the 99th percentile of the latency since the last call.
-func (l *ledger) second() (unique uint64, p99ms float64) {
+// seenOf is how many different messages of a worker's devices have arrived.
+func (l *ledger) seenOf(worker int) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p99ms = p99(l.interval)
-	l.interval = newHistogram()
-	return l.unique, p99ms
+	return l.perWorker[worker]
+}
+
+// second returns how many messages have arrived, and the latencies since the last call.
+func (l *ledger) second() (unique uint64, latency *histogram) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	latency, l.interval = l.interval, newCoarse()
+	return l.unique, latency
 }
 
 // loss compares what arrived with what a worker's devices sent: lost counts messages that were sent and did not arrive,

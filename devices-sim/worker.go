@@ -20,24 +20,36 @@ type order struct {
 	Start int64 `json:",omitempty"` // begin the traffic at this time (nanoseconds since 1970)
 	Drain bool  `json:",omitempty"` // end the traffic now
 	Leave bool  `json:",omitempty"` // say goodbye, send the result, end
+	Seen  int64 `json:",omitempty"` // flat out at QoS 0: how many of the worker's messages the witness has received
 }
 
 // report is what a worker says: at each change of stage, and four times a second.
 type report struct {
 	Stage     stage
 	Count     counters
-	AckP99    float64 `json:",omitempty"` // since the report before, milliseconds
+	Ack       *histogram `json:",omitempty"` // of the second before, in one report a second
+	Latency   *histogram `json:",omitempty"` // likewise
 	Resources usage
 	Result    *partial `json:",omitempty"` // the last report
 }
 
 // partial is one worker's result.
 type partial struct {
-	First      int
-	Sent       []uint32 // by device: messages sent, each once
-	Acked      []uint32 // by device: messages acknowledged; these must arrive
+	First      int      // publisher
+	Sent       []uint32 // by publisher: messages sent, each once
+	Acked      []uint32 // by publisher: messages acknowledged; these must arrive
+	Received   []uint32 // by publisher of the whole fleet: copies that this worker's subscribers received
 	Hist       histograms
 	StormNanos int64
+	Cost       cost
+	LastAt     int64 // when the last message arrived at a subscriber
+}
+
+// cost is what a worker itself used while the traffic ran.
+type cost struct {
+	CPU     time.Duration
+	Nanos   int64
+	begunAt int64
 }
 
 // orders is the door for what the parent says: from the goroutine that reads it to the loop. Safe from any goroutine.
@@ -66,6 +78,8 @@ func (f *fleet) obey() {
 		switch {
 		case o.Start != 0 && f.stage == holding:
 			f.startTraffic(o.Start)
+		case o.Seen != 0:
+			f.farEnd, f.progressAt = o.Seen, f.now
 		case o.Drain:
 			f.drain()
 		case o.Leave:
@@ -80,20 +94,30 @@ func (f *fleet) report() {
 	if f.stage == over {
 		return
 	}
-	f.reports <- report{Stage: f.stage, Count: f.count.clone(), AckP99: p99(f.hist.interval), Resources: selfUsage()}
+	rep := report{Stage: f.stage, Count: f.count.clone(), Resources: selfUsage()}
+	if f.now >= f.intervalAt {
+		f.intervalAt += second * max(1, (f.now-f.intervalAt)/second)
+		rep.Ack, f.hist.ackNow = handOver(f.hist.ackNow)
+		rep.Latency, f.hist.latencyNow = handOver(f.hist.latencyNow)
+	}
+	f.reports <- rep
 }
 
-func p99(h *histogram) float64 {
-	if q := h.quantiles(); q != nil {
-		return q.P99
+// handOver returns a histogram that has something in it, and an empty one to go on with.
+func handOver(h *histogram) (full, empty *histogram) {
+	if h.h.TotalCount() == 0 {
+		return nil, h
 	}
-	return 0
+	return h, newCoarse()
 }
 
 // finish sends the result and ends the loop.
 func (f *fleet) finish() {
-	p := &partial{First: f.p.First, Hist: f.hist, StormNanos: f.stormNanos}
-	for i := range f.devices {
+	p := &partial{First: f.p.First, Hist: f.hist, StormNanos: f.stormNanos, Cost: f.cost, LastAt: f.lastAt}
+	if f.arrivals != nil {
+		p.Received = f.arrivals.received
+	}
+	for i := range f.p.Pubs {
 		p.Sent = append(p.Sent, f.devices[i].sent)
 		p.Acked = append(p.Acked, f.devices[i].acked)
 	}

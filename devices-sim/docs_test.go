@@ -1,0 +1,41 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// TestManual: docs/devices-sim.md knows every profile with its purpose, every scenario, metric and flag it speaks of.
+func TestManual(t *testing.T) {
+	text, err := os.ReadFile("../docs/devices-sim.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	manual := string(text)
+	want := func(s string) {
+		if !strings.Contains(manual, s) {
+			t.Errorf("the manual has no %s", s)
+		}
+	}
+	for _, name := range profileNames() {
+		about, err := aboutOf(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want("| `" + name + "` | " + strings.ReplaceAll(about, "$share", "`$share`") + " |")
+	}
+	for _, s := range scenarios[1:] {
+		want("| `" + s.name + "` |")
+	}
+	for name := range metrics {
+		name, _, _ = strings.Cut(name, ".")
+		want("\"" + name + "\"")
+	}
+	flags := runCommand().Flags()
+	for _, word := range strings.FieldsFunc(manual, func(r rune) bool { return strings.ContainsRune(" `\n(),:;.=[]'|", r) }) {
+		if name, ok := strings.CutPrefix(word, "--"); ok && strings.Trim(name, "-") != "" && flags.Lookup(name) == nil {
+			t.Errorf("the manual speaks of --%s", name)
+		}
+	}
+}
