@@ -63,8 +63,8 @@ func (s *shard) unread(c *epoll.Conn) bool {
 	return true
 }
 
-// workMax is how many subscriptions one connection may have visited in one turn before others get theirs, a millisecond or so.
-const workMax = 10_000
+// workMax is how many subscriptions one connection may have visited in one turn before others get theirs: a millisecond or two.
+const workMax = 32_000
 
 // overworked tells that a connection has had its turn; it goes on in the next tick.
 func (s *shard) overworked(c *epoll.Conn) bool {
