@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -89,9 +90,25 @@ func (g *Gateway) checks() []check {
 	if nats.Connected() {
 		natsText = "connected to " + nats.URL
 	}
-	return []check{
+	checks := []check{
 		{"loops", turning, fmt.Sprintf("%d, %d sockets", len(g.shards), sockets)},
 		{"nats", nats.Connected(), natsText},
 		{"accepting", !g.draining.Load(), map[bool]string{true: "no, draining", false: "yes"}[g.draining.Load()]},
 	}
+	if free, ok := g.dataFree(); ok {
+		checks = append(checks, check{"disk", free >= dataFreeMin, fmt.Sprintf("%d MiB free in %s", free>>20, g.cfg.Data)})
+	}
+	return checks
+}
+
+// dataFreeMin is how much space the embedded NATS needs to be trusted with streams. Below it JetStream is about to refuse.
+const dataFreeMin = 64 << 20
+
+// dataFree is the space left for the embedded NATS, in bytes; false without one.
+func (g *Gateway) dataFree() (free uint64, ok bool) {
+	var s syscall.Statfs_t
+	if g.cfg.NATS.URL != "embedded" || syscall.Statfs(g.cfg.Data, &s) != nil {
+		return 0, false
+	}
+	return s.Bavail * uint64(s.Bsize), true
 }

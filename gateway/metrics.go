@@ -50,6 +50,7 @@ type snapshot struct {
 	queued, queuedBytes, keptBytes  int
 	heldBatches, pausedPublishers   int
 	replays                         int
+	lag                             time.Duration // how long the loop took to answer
 }
 
 func (s *shard) snapshot() snapshot {
@@ -71,8 +72,13 @@ func (g *Gateway) snapshots() (all []snapshot, ok bool) {
 		s snapshot
 	}
 	answers := make(chan answer, len(g.shards))
+	asked := time.Now()
 	for i, s := range g.shards {
-		s.do(func(s *shard) { answers <- answer{i, s.snapshot()} })
+		s.do(func(s *shard) {
+			snap := s.snapshot()
+			snap.lag = time.Since(asked)
+			answers <- answer{i, snap}
+		})
 	}
 	deadline := time.After(scrapeTime)
 	ok = true
@@ -142,7 +148,9 @@ var metricTable = []struct {
 	{"gateway_loop_ticks_total", "Ticks.", []string{"loop"}},
 	{"gateway_loop_busy_seconds_total", "Time not spent waiting for events.", []string{"loop"}},
 	{"gateway_loop_longest_tick_seconds", "Longest tick since the start.", []string{"loop"}},
+	{"gateway_loop_lag_seconds", "How long the loop took to answer this scrape.", []string{"loop"}},
 	{"gateway_loop_late_total", "Ticks that came seconds late.", []string{"loop"}},
+	{"gateway_data_free_bytes", "Free space where the embedded NATS keeps its streams.", nil},
 	{"gateway_nats_connected", "1 while NATS is connected.", nil},
 	{"gateway_nats_reconnects_total", "Times the connection to NATS came back.", nil},
 	{"gateway_nats_published_total", "Messages handed to NATS.", nil},

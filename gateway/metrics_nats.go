@@ -9,6 +9,7 @@ func (e emitter) loop(i int, s *snapshot) {
 	e.counter("gateway_loop_ticks_total", float64(s.loop.Ticks), label)
 	e.counter("gateway_loop_busy_seconds_total", float64(s.loop.BusyNanos)/1e9, label)
 	e.gauge("gateway_loop_longest_tick_seconds", float64(s.loop.LongestTickNanos)/1e9, label)
+	e.gauge("gateway_loop_lag_seconds", s.lag.Seconds(), label)
 	e.counter("gateway_loop_late_total", float64(s.lateTicks), label)
 }
 
@@ -20,6 +21,9 @@ func (e emitter) nats(g *Gateway) {
 		connected = 1
 	}
 	e.gauge("gateway_nats_connected", connected)
+	if free, ok := g.dataFree(); ok {
+		e.gauge("gateway_data_free_bytes", float64(free))
+	}
 	e.counter("gateway_nats_reconnects_total", float64(status.Reconnects))
 	e.counter("gateway_nats_published_total", float64(n.Published))
 	e.counter("gateway_nats_repeated_total", float64(n.Republished))
