@@ -65,3 +65,24 @@ func TestPumpIsPaced(t *testing.T) {
 		t.Fatalf("%d messages in %d events", got, events)
 	}
 }
+
+// TestTableBytes: what all sessions together keep is bounded; what is beyond is dropped and counted, whatever the queue of the
+// one session would still take.
+func TestTableBytes(t *testing.T) {
+	table := NewTable(&Limits{TableBytesMax: 10_000})
+	var out Out
+	drops := uint32(0)
+	for i := range 20 {
+		s, _ := table.Open(1, &Connect{ClientID: fmt.Append(nil, "d", i), Version: 4, ExpirySec: Never}, uint64(i+1), &out)
+		out.Reset()
+		s.Step(1, &Event{Kind: Lost}, &out)
+		out.Reset()
+		m := Message{Topic: []byte("t"), Payload: make([]byte, 1000), QoS: 1}
+		s.Step(1, &Event{Kind: Deliver, Msg: &m, QoS: 1}, &out)
+		drops += out.Drops[DropTableBytes]
+		out.Reset()
+	}
+	if table.KeptBytes() > 10_000+1024 || table.Queued()+int(drops) != 20 || drops == 0 {
+		t.Errorf("%d bytes kept, %d queued, %d dropped", table.KeptBytes(), table.Queued(), drops)
+	}
+}

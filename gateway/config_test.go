@@ -1,0 +1,46 @@
+package gateway
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestValidate: what must not be served by accident is refused, with the fix.
+func TestValidate(t *testing.T) {
+	for name, tc := range map[string]struct {
+		mod  func(c *Config)
+		path string
+		say  string
+	}{
+		"the default":            {func(*Config) {}, "", ""},
+		"open listener":          {func(c *Config) { c.Listeners = []string{"mqtt://0.0.0.0:1883"} }, "listeners[0]", "auth.anonymous: anywhere"},
+		"open listener, meant":   {func(c *Config) { c.Listeners, c.Auth.Anonymous = []string{"mqtt://0.0.0.0:1883"}, "anywhere" }, "", ""},
+		"open NATS":              {func(c *Config) { c.NATS.Listen = "0.0.0.0:4222" }, "nats.listen", "nats.anonymous: anywhere"},
+		"open NATS, meant":       {func(c *Config) { c.NATS.Listen, c.NATS.Anonymous = "0.0.0.0:4222", "anywhere" }, "", ""},
+		"reserved up topic":      {func(c *Config) { c.WebSocket.UpTopic = "_INBOX/{client-id}" }, "websocket.up_topic", "devices/"},
+		"NUL in the down topic":  {func(c *Config) { c.WebSocket.DownTopic = "a\x00/{client-id}" }, "websocket.down_topic", "devices/"},
+		"a password in a URL":    {func(c *Config) { c.NATS.URL = "nats//user:secret@host" }, "nats.url", "nats://HOST:4222"},
+		"two ways to log in":     {func(c *Config) { c.NATS.URL, c.NATS.Token, c.NATS.User = "nats://h:1", "t", "u" }, "nats", "keep one"},
+		"half a second":          {func(c *Config) { c.Session.ExpiryMax = 1500 * time.Millisecond }, "session.expiry_max", "whole number of seconds"},
+		"a node name with space": {func(c *Config) { c.Node = "a b" }, "node", "gateway-1"},
+		"no listener":            {func(c *Config) { c.Listeners = nil }, "listeners", "mqtt://"},
+	} {
+		c := Default()
+		tc.mod(&c)
+		errs := c.Validate()
+		if tc.path == "" {
+			if len(errs) != 0 {
+				t.Errorf("%s: %v", name, errs[0])
+			}
+			continue
+		}
+		if len(errs) != 1 || errs[0].Path != tc.path || !strings.Contains(errs[0].Error(), tc.say) {
+			t.Errorf("%s: %v", name, errs)
+			continue
+		}
+		if strings.Contains(errs[0].Error(), "secret") {
+			t.Errorf("%s: tells the password: %v", name, errs[0])
+		}
+	}
+}
