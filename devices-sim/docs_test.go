@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestManual: docs/devices-sim.md knows every profile with its purpose, every scenario, metric and flag it speaks of.
+// TestManual: docs/devices-sim.md knows every profile and every scenario of a bench with its purpose, every scenario, metric and flag it speaks of.
 func TestManual(t *testing.T) {
 	text, err := os.ReadFile("../docs/devices-sim.md")
 	if err != nil {
@@ -32,7 +32,11 @@ func TestManual(t *testing.T) {
 		name, _, _ = strings.Cut(name, ".")
 		want("\"" + name + "\"")
 	}
+	for _, s := range benchScenarios {
+		want("| `" + s.name + "` | " + s.text + " |")
+	}
 	flags := runCommand().Flags()
+	flags.AddFlagSet(benchCommand().Flags())
 	for _, word := range strings.FieldsFunc(manual, func(r rune) bool { return strings.ContainsRune(" `\n(),:;.=[]'|", r) }) {
 		if name, ok := strings.CutPrefix(word, "--"); ok && strings.Trim(name, "-") != "" && flags.Lookup(name) == nil {
 			t.Errorf("the manual speaks of --%s", name)

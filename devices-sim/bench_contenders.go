@@ -1,0 +1,231 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// contenderKind is what a contender is compared as.
+type contenderKind string
+
+const (
+	kindGateway   contenderKind = "gateway"   // Tidegate: a broker, a NATS server and a WebSocket server
+	kindBroker    contenderKind = "broker"    // speaks MQTT
+	kindWebSocket contenderKind = "websocket" // echoes what a device sends and publishes it to NATS
+)
+
+// contender is a server to measure. Its folder, under devices-sim/contenders, holds build.sh and run.sh; README.md there
+// is the contract. The gateway has none: it is built from the module around it.
+type contender struct {
+	name   string
+	kind   contenderKind
+	folder string
+	uplink bool // a broker that takes NATS clients as well
+}
+
+// contenders is the list that --contenders takes.
+var contenders = []contender{
+	{name: "tidegate", kind: kindGateway, uplink: true},
+	{name: "mosquitto", kind: kindBroker, folder: "mosquitto"},
+	{name: "natsmqtt", kind: kindBroker, folder: "natsmqtt", uplink: true},
+	{name: "mochi", kind: kindBroker, folder: "mochi"},
+	{name: "aedes", kind: kindBroker, folder: "aedes"},
+	{name: "node-ws", kind: kindWebSocket, folder: "node-ws"},
+	{name: "go-goroutines", kind: kindWebSocket, folder: "go-goroutines"},
+	{name: "java-netty", kind: kindWebSocket, folder: "java-netty"},
+	{name: "rust-tokio", kind: kindWebSocket, folder: "rust-tokio"},
+}
+
+// natsHelper is the NATS server beside whatever serves WebSocket devices.
+var natsHelper = contender{name: "nats", folder: "nats"}
+
+// pick returns the items of list with the given names in the order of the list; all of them without names.
+func pick[T any](flag string, list []T, name func(*T) string, names []string) ([]*T, error) {
+	var picked []*T
+	var known []string
+	for i := range list {
+		known = append(known, name(&list[i]))
+		if len(names) == 0 || slices.Contains(names, known[i]) {
+			picked = append(picked, &list[i])
+		}
+	}
+	for _, n := range names {
+		if !slices.Contains(known, n) {
+			return nil, fmt.Errorf("--%s %q: want some of %s", flag, n, strings.Join(known, ","))
+		}
+	}
+	return picked, nil
+}
+
+// missingError is a contender that cannot be built before the command has been run.
+type missingError struct{ command string }
+
+func (e *missingError) Error() string { return "not installed: " + e.command }
+
+// exitMissing is how a build.sh says that something is not installed; the last line on standard error says what.
+const exitMissing = 69
+
+// yard is where contenders are, and where they are built.
+type yard struct {
+	dir   string // absolute, of the contenders
+	build string // absolute, BENCH_BUILD of their scripts
+}
+
+// newYard finds the contenders' directory, from the working directory upward when dir is "".
+func newYard(dir string) (*yard, error) {
+	if dir == "" {
+		found, err := findContenders()
+		if err != nil {
+			return nil, err
+		}
+		dir = found
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(filepath.Join(dir, "lib.sh")); err != nil {
+		return nil, fmt.Errorf("--dir %s: want the directory devices-sim/contenders of the sources: %w", dir, err)
+	}
+	build := os.Getenv("BENCH_BUILD")
+	if build == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return nil, fmt.Errorf("BENCH_BUILD is not set: %w", err)
+		}
+		build = filepath.Join(cache, "tidegate-bench")
+	}
+	if !filepath.IsAbs(build) {
+		return nil, fmt.Errorf("BENCH_BUILD=%s is not an absolute path", build)
+	}
+	return &yard{dir: dir, build: build}, nil
+}
+
+// findContenders looks for the sources in the working directory and those above it.
+func findContenders() (string, error) {
+	at, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		for _, below := range []string{"devices-sim/contenders", "contenders"} {
+			dir := filepath.Join(at, below)
+			if _, err := os.Stat(filepath.Join(dir, "lib.sh")); err == nil {
+				return dir, nil
+			}
+		}
+		up := filepath.Dir(at)
+		if up == at {
+			return "", errors.New("the contenders are not here: start in the sources of Tidegate, or give --dir …/devices-sim/contenders")
+		}
+		at = up
+	}
+}
+
+// make builds a contender; a *missingError is one that is not installed. Nothing is downloaded.
+func (y *yard) make(ctx context.Context, c *contender) error {
+	if c.kind == kindGateway {
+		return y.makeGateway(ctx)
+	}
+	text, err := y.command(ctx, filepath.Join(y.dir, c.folder, "build.sh"))
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &exit) && exit.ExitCode() == exitMissing:
+		lines := strings.Split(strings.TrimSpace(text), "\n")
+		return &missingError{strings.TrimPrefix(lines[len(lines)-1], "missing: ")}
+	}
+	return fmt.Errorf("%s/build.sh: %w\n%s", c.folder, err, text)
+}
+
+// makeGateway builds the gateway from the module that the contenders are part of.
+func (y *yard) makeGateway(ctx context.Context) error {
+	if _, err := exec.LookPath("go"); err != nil {
+		return &missingError{"Go 1.26 or newer, https://go.dev/dl/"}
+	}
+	root := filepath.Dir(filepath.Dir(y.dir))
+	if _, err := y.command(ctx, "go", "-C", root, "list", "-deps", "./cmd/gateway"); err != nil {
+		return &missingError{"go -C '" + root + "' mod download"}
+	}
+	if text, err := y.command(ctx, "go", "-C", root, "build", "-trimpath", "-o", y.gateway(), "./cmd/gateway"); err != nil {
+		return fmt.Errorf("go build ./cmd/gateway: %w\n%s", err, text)
+	}
+	return nil
+}
+
+func (y *yard) gateway() string { return filepath.Join(y.build, "tidegate", "gateway") }
+
+// command runs a step of a build and returns what it had to say.
+func (y *yard) command(ctx context.Context, name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	var text bytes.Buffer
+	cmd.Stderr = &text
+	cmd.Env = append(os.Environ(), "BENCH_BUILD="+y.build, "CGO_ENABLED=0", "GOPROXY=off")
+	err := cmd.Run()
+	return text.String(), err
+}
+
+// address is where a server that is started is to listen.
+type address struct {
+	port     int
+	natsPort int    // 0: none
+	nats     string // URL of the NATS server to publish to; "" for none
+	plain    bool   // devices are plain WebSocket devices
+}
+
+// targets is where devices find the server.
+func (at address) targets() ([]target, error) {
+	if at.plain {
+		return parseTargets([]string{fmt.Sprintf("ws://127.0.0.1:%d/ws/", at.port)}, true)
+	}
+	return parseTargets([]string{fmt.Sprintf("mqtt://127.0.0.1:%d", at.port)}, false)
+}
+
+// start starts a contender in a directory of its own and returns once it accepts connections.
+func (y *yard) start(ctx context.Context, c *contender, at address, dir string) (*benchServer, error) {
+	if c.kind == kindGateway {
+		cmd := exec.Command(y.gateway(), gatewayArgs(at)...)
+		cmd.Env = gatewayEnv(os.Environ())
+		return launch(ctx, c.name, cmd, dir)
+	}
+	cmd := exec.Command(filepath.Join(y.dir, c.folder, "run.sh"))
+	cmd.Env = append(os.Environ(), "BENCH_BUILD="+y.build, fmt.Sprint("BENCH_PORT=", at.port))
+	if at.nats != "" {
+		cmd.Env = append(cmd.Env, "BENCH_NATS="+at.nats)
+	}
+	if at.natsPort != 0 {
+		cmd.Env = append(cmd.Env, fmt.Sprint("BENCH_NATS_PORT=", at.natsPort))
+	}
+	return launch(ctx, c.name, cmd, dir)
+}
+
+// gatewayArgs is the gateway as it comes, on the given ports.
+func gatewayArgs(at address) []string {
+	scheme, natsListen := "mqtt", ""
+	if at.plain {
+		scheme = "ws"
+	}
+	if at.natsPort != 0 {
+		natsListen = fmt.Sprint("127.0.0.1:", at.natsPort)
+	}
+	return []string{
+		"--listen", fmt.Sprintf("%s://127.0.0.1:%d", scheme, at.port), "--admin", "", "--log-format", "json",
+		"--nats", cmp.Or(at.nats, "embedded"), "--nats-listen", natsListen,
+	}
+}
+
+// gatewayEnv leaves out settings that happen to stand in the environment. Plain devices get the topic back that they
+// publish on: the echo that the others give them, by way of NATS.
+func gatewayEnv(environ []string) []string {
+	rest := slices.DeleteFunc(slices.Clone(environ), func(pair string) bool { return strings.HasPrefix(pair, "GATEWAY_") })
+	return append(rest, "GATEWAY_WEBSOCKET_DOWN_TOPIC=devices/{client-id}/up")
+}

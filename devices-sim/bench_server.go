@@ -1,0 +1,142 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// How long a server may take to accept connections, and to end after SIGTERM.
+const (
+	serverReadyMax = 60 * time.Second
+	serverEndMax   = 20 * time.Second
+)
+
+// exitTerminated is the exit code of a Java process that SIGTERM has ended; all others end with 0.
+const exitTerminated = 128 + int(syscall.SIGTERM)
+
+// benchServer is one server process of a run. Owned by the goroutine that started it.
+type benchServer struct {
+	name   string
+	cmd    *exec.Cmd
+	stderr string        // file
+	ended  chan struct{} // closed when the process has ended and err is set
+	err    error
+}
+
+// launch starts a server and waits until it says that it accepts connections: a line "ready", or the gateway's ready
+// event.
+func launch(ctx context.Context, name string, cmd *exec.Cmd, dir string) (*benchServer, error) {
+	s := &benchServer{name: name, cmd: cmd, stderr: filepath.Join(dir, name+".err"), ended: make(chan struct{})}
+	stderr, err := os.Create(s.stderr)
+	if err != nil {
+		return nil, err
+	}
+	defer stderr.Close()
+	// A pipe of our own: Wait then does not wait for grandchildren that have inherited it.
+	stdout, toUs, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer toUs.Close()
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, toUs, stderr
+	// Interrupts are ours: a run ends in order, and then its server.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		stdout.Close()
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	ready := make(chan struct{})
+	go listenReady(stdout, ready)
+	go func() {
+		s.err = cmd.Wait()
+		close(s.ended)
+	}()
+	late := time.NewTimer(serverReadyMax)
+	defer late.Stop()
+	select {
+	case <-ready:
+		return s, nil
+	case <-s.ended:
+		return nil, s.complaint("ended before it was ready", s.err)
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-late.C:
+		err = s.complaint(fmt.Sprintf("not ready after %v", serverReadyMax), nil)
+	}
+	_ = cmd.Process.Kill()
+	<-s.ended
+	return nil, err
+}
+
+// listenReady reads a server's standard output to its end and closes ready at the line that says so.
+func listenReady(stdout *os.File, ready chan<- struct{}) {
+	defer stdout.Close()
+	for lines := bufio.NewScanner(stdout); lines.Scan(); {
+		if line := lines.Text(); ready != nil && (line == "ready" || strings.HasPrefix(line, `{"event":"ready"`)) {
+			close(ready)
+			ready = nil
+		}
+	}
+}
+
+// stop ends the server and waits for its end.
+func (s *benchServer) stop() error {
+	select {
+	case <-s.ended:
+		return s.complaint("ended during the run", s.err)
+	default:
+	}
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("%s: SIGTERM: %w", s.name, err)
+	}
+	late := time.NewTimer(serverEndMax)
+	defer late.Stop()
+	select {
+	case <-s.ended:
+	case <-late.C:
+		_ = s.cmd.Process.Kill()
+		<-s.ended
+		return s.complaint(fmt.Sprintf("still there %v after SIGTERM", serverEndMax), nil)
+	}
+	var exit *exec.ExitError
+	if s.err == nil || (errors.As(s.err, &exit) && exit.ExitCode() == exitTerminated) {
+		return nil
+	}
+	return s.complaint("did not end cleanly", s.err)
+}
+
+// complaint is an error with the last that the server said.
+func (s *benchServer) complaint(what string, err error) error {
+	if err != nil {
+		what += ": " + err.Error()
+	}
+	text, _ := os.ReadFile(s.stderr) // nothing to add, then
+	text = bytes.TrimSpace(text)
+	if most := 2000; len(text) > most {
+		text = text[len(text)-most:]
+	}
+	if len(text) > 0 {
+		what += "\n" + string(text)
+	}
+	return fmt.Errorf("%s: %s", s.name, what)
+}
+
+// freePort is a TCP port that nobody listens on.
+func freePort() (int, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer ln.Close()
+	return ln.Addr().(*net.TCPAddr).Port, nil
+}
