@@ -72,6 +72,7 @@ func (s *shard) overworked(c *epoll.Conn) bool {
 		return false
 	}
 	c.PauseRead()
+	s.count.turnsEnded++
 	s.resting = append(s.resting, c.Handle())
 	return true
 }

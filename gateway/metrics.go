@@ -32,14 +32,14 @@ var liveLabels = [liveKinds][2]string{ // transport, protocol
 
 // counters are a shard's own: plain numbers, added to by its loop alone and copied at a scrape.
 type counters struct {
-	opened, connects, refusedConnects, upgrades, takeovers  uint64
-	live                                                    [liveKinds]int64
-	closed                                                  [reasonCount]uint64
-	packetsIn, packetsOut                                   [16]uint64
-	messagesIn, messagesOut                                 [4]uint64 // by QoS
-	drops                                                   [session.DropReasons]uint64
-	refused, retainedFull, badCommands, willsLost, noMember uint64
-	pauses, lateTicks, movedOut, panics                     uint64
+	opened, connects, refusedConnects, upgrades, takeovers              uint64
+	live                                                                [liveKinds]int64
+	closed                                                              [reasonCount]uint64
+	packetsIn, packetsOut                                               [16]uint64
+	messagesIn, messagesOut                                             [4]uint64 // by QoS
+	drops                                                               [session.DropReasons]uint64
+	refused, retainedFull, badCommands, willsLost, noMember, turnsEnded uint64
+	pauses, lateTicks, movedOut, panics                                 uint64
 }
 
 // snapshot is what one shard tells a scrape.
@@ -141,6 +141,7 @@ var metricTable = []struct {
 	{"gateway_connection_buffer_bytes", "Bytes of incomplete packets from devices, and of packets not yet written to them.", []string{"direction"}},
 	{"gateway_replays", "Retained replays under way.", nil},
 	{"gateway_backpressure_pauses_total", "Times reading from a publisher paused.", nil},
+	{"gateway_turns_ended_total", "Times a connection's messages visited so many subscriptions that it went on in the next tick.", nil},
 	{"gateway_paused_publishers", "Publishers not read at the moment.", nil},
 	{"gateway_uplink_held_batches", "Batches that NATS or another loop could not take yet.", nil},
 	{"gateway_homed_total", "Connections moved to the loop that owns their client id.", nil},
@@ -263,6 +264,7 @@ func (e emitter) messages(s *snapshot) {
 	e.gauge("gateway_connection_buffer_bytes", float64(s.loop.BatchBytes), "out")
 	e.gauge("gateway_replays", float64(s.replays))
 	e.counter("gateway_backpressure_pauses_total", float64(s.pauses))
+	e.counter("gateway_turns_ended_total", float64(s.turnsEnded))
 	e.gauge("gateway_paused_publishers", float64(s.pausedPublishers))
 	e.gauge("gateway_uplink_held_batches", float64(s.heldBatches))
 }

@@ -74,6 +74,7 @@ func (s *snapshot) add(o *snapshot) {
 	s.badCommands += o.badCommands
 	s.willsLost += o.willsLost
 	s.noMember += o.noMember
+	s.turnsEnded += o.turnsEnded
 	s.keptBytes += o.keptBytes
 	s.loop.Refused += o.loop.Refused
 	s.loop.TailBytes += o.loop.TailBytes
@@ -92,6 +93,5 @@ func (s *snapshot) add(o *snapshot) {
 	s.loop.AcceptErrors += o.loop.AcceptErrors
 	s.loop.AcceptPauses += o.loop.AcceptPauses
 	s.loop.ReadBytes += o.loop.ReadBytes
-	s.loop.Ticks += o.loop.Ticks
 	s.loop.WriteBytes += o.loop.WriteBytes
 }
