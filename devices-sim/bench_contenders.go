@@ -208,7 +208,7 @@ func (y *yard) start(ctx context.Context, c *contender, at address, dir string) 
 	return launch(ctx, c.name, cmd, dir)
 }
 
-// gatewayArgs is the gateway as it comes, on the given ports.
+// gatewayArgs is the gateway on the given ports.
 func gatewayArgs(at address) []string {
 	scheme, natsListen := "mqtt", ""
 	if at.plain {
@@ -223,9 +223,12 @@ func gatewayArgs(at address) []string {
 	}
 }
 
-// gatewayEnv leaves out settings that happen to stand in the environment. Plain devices get the topic back that they
-// publish on: the echo that the others give them, by way of NATS.
+// gatewayEnv leaves out settings that happen to stand in the environment. Queues are as deep as the other brokers': a
+// publisher is acknowledged before the subscriber has read, and one that is late for some milliseconds of a flat-out run
+// is thousands of messages behind. Plain devices get the topic back that they publish on: the echo that the others give
+// them, by way of NATS.
 func gatewayEnv(environ []string) []string {
 	rest := slices.DeleteFunc(slices.Clone(environ), func(pair string) bool { return strings.HasPrefix(pair, "GATEWAY_") })
-	return append(rest, "GATEWAY_WEBSOCKET_DOWN_TOPIC=devices/{client-id}/up")
+	return append(rest, "GATEWAY_WEBSOCKET_DOWN_TOPIC=devices/{client-id}/up",
+		"GATEWAY_SESSION_QUEUE_COUNT_MAX=100000", "GATEWAY_SESSION_QUEUE_BYTES_MAX=67108864")
 }

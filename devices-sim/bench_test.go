@@ -197,7 +197,15 @@ func TestBenchServerEnds(t *testing.T) {
 			t.Errorf("%s: %v", c.script, err)
 		}
 	}
-	s, err := launch(t.Context(), "server", exec.Command("/bin/sh", "-c", `echo '{"event":"ready"}'; exit 5`), dir)
+	alive, end, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer alive.Close()
+	cmd := exec.Command("/bin/sh", "-c", `echo '{"event":"ready"}'; read x; exit 5`)
+	cmd.Stdin = alive
+	s, err := launch(t.Context(), "server", cmd, dir)
+	end.Close()
 	if err != nil {
 		t.Fatal(err)
 	}
