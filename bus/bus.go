@@ -31,6 +31,7 @@ type Bus struct {
 	echo    *link     // queue interests, requests
 	inbox   *inbox
 	asks    *requests
+	peers   *peers
 	stop    context.CancelFunc // ends both links
 
 	// op serialises everything that changes subscriptions at NATS. It may be held while nats.go writes to its socket.
@@ -67,8 +68,10 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 	b.stop = stop
 	b.inbox = newInbox(b)
 	b.asks = newRequests(b)
+	b.peers = newPeers()
 	b.uplink = newLink(running, b, base, false)
 	b.echo = newLink(running, b, base, true)
+	b.uplink.greet = b.peers.listen
 	b.echo.greet = b.asks.listen
 	b.start()
 	for _, l := range []*link{b.uplink, b.echo} {
@@ -122,6 +125,7 @@ func (b *Bus) Close(ctx context.Context) error {
 	<-b.uplink.done
 	<-b.echo.done
 	b.asks.stop()
+	b.stopPeers()
 	b.inbox.stop()
 	if b.server != nil {
 		b.server.stop()

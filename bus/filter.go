@@ -47,7 +47,8 @@ func appendFilter(dst, filter []byte) []byte {
 }
 
 // Reserved tells whether a topic name or subject belongs to NATS: it begins with "$" (JetStream, system, key-value) or "_INBOX" (answers to requests),
-// or its first level is "_R_" or "_GR_" (answers between accounts and clusters). Such topics are never published for a device, nor delivered to one.
+// or its first level is "_R_" or "_GR_" (answers between accounts and clusters), or to gateways among themselves: "_TG". Such topics are never published
+// for a device, nor delivered to one.
 func Reserved(topic []byte) bool {
 	if len(topic) == 0 {
 		return false
@@ -56,10 +57,14 @@ func Reserved(topic []byte) bool {
 	case '$':
 		return true
 	case '_':
-		return bytes.HasPrefix(topic, inboxPrefix) || isFirstLevel(topic, "_R_") || isFirstLevel(topic, "_GR_")
+		return bytes.HasPrefix(topic, inboxPrefix) || isFirstLevel(topic, "_R_") || isFirstLevel(topic, "_GR_") ||
+			isFirstLevel(topic, ourLevel)
 	}
 	return false
 }
+
+// ourLevel is the first level of what gateways tell each other.
+const ourLevel = "_TG"
 
 var inboxPrefix = []byte("_INBOX")
 

@@ -31,7 +31,9 @@ func (d *decoder) add(id uint32, m *nats.Msg, c *counters) bool {
 	mark := len(d.arena)
 	subject := append(d.arena, m.Subject...)
 	if Reserved(subject[mark:]) {
-		c.inReserved.Add(1)
+		if !isFirstLevel(subject[mark:], ourLevel) { // every "#" brings those
+			c.inReserved.Add(1)
+		}
 		return false
 	}
 	var ok bool

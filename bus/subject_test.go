@@ -84,7 +84,7 @@ func TestFilterSubjects(t *testing.T) {
 }
 
 func TestReserved(t *testing.T) {
-	for _, s := range []string{"$", "$SYS", "$JS/API", "$JS.API", "_INBOX", "_INBOX/x", "_INBOX_a.b", "_R_", "_R_/x", "_R_.x", "_GR_/x"} {
+	for _, s := range []string{"$", "$SYS", "$JS/API", "$JS.API", "_INBOX", "_INBOX/x", "_INBOX_a.b", "_R_", "_R_/x", "_R_.x", "_GR_/x", "_TG", "_TG/x", "_TG.x"} {
 		if !Reserved([]byte(s)) {
 			t.Errorf("%q is not reserved", s)
 		}

@@ -16,10 +16,18 @@ const acceptPause = 100 * time.Millisecond
 // backlog is how many connections may wait for accept; the kernel lowers it to net.core.somaxconn.
 const backlog = 4096
 
+// refusalsMax is how many connections a loop refuses in one acceptPause before its listeners rest for another: a flood
+// of them costs accept and close, some 15 us each, and must not cost the connected devices more than a tenth of the
+// core. The backlog is still emptied at this rate, so that nobody waits there for long.
+const refusalsMax = 512
+
 // listeners are the listening sockets of a loop. Owned by one loop.
 type listeners struct {
 	fds      []int // by index
 	resumeAt int64 // end of the pause; 0: not paused
+	refused  int   // since refusedAt
+	// refusedAt is when the present round of refusals began.
+	refusedAt int64
 	// spare is a descriptor to give up when there is none left: then one connection can be accepted, and closed, so
 	// that its peer learns of it instead of waiting in the backlog. -1: none.
 	spare int
@@ -64,15 +72,43 @@ func (l *Loop) Listen(addr netip.AddrPort) (index int, bound netip.AddrPort, err
 	return index, bound, nil
 }
 
-// listenSocket returns a listening socket. What is set on it, its connections inherit.
+// listenSocket returns a listening socket and its address.
 func listenSocket(addr netip.AddrPort, keepAliveSec int) (fd int, bound netip.AddrPort, err error) {
+	if fd, err = boundSocket(addr, keepAliveSec); err != nil {
+		return -1, bound, err
+	}
+	var sa sockaddr
+	if err = unix.Listen(fd, backlog); err != nil {
+		err = fmt.Errorf("listen: %w", err)
+	} else if err = sa.name(fd); err != nil {
+		err = fmt.Errorf("getsockname: %w", err)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, bound, err
+	}
+	return fd, sa.get(), nil
+}
+
+// Probe tells whether Listen could have the address beside others that listen there with SO_REUSEPORT. It does not
+// listen itself: the kernel would give it connections of theirs.
+func Probe(addr netip.AddrPort) error {
+	fd, err := boundSocket(addr, 1)
+	if err == nil {
+		unix.Close(fd)
+	}
+	return err
+}
+
+// boundSocket returns a socket with an address. What is set on it, the connections of the listener inherit.
+func boundSocket(addr netip.AddrPort, keepAliveSec int) (fd int, err error) {
 	var sa sockaddr
 	if err = sa.set(addr); err != nil {
-		return -1, bound, err
+		return -1, err
 	}
 	fd, err = unix.Socket(int(sa.raw.Family), unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return -1, bound, fmt.Errorf("socket: %w", err)
+		return -1, fmt.Errorf("socket: %w", err)
 	}
 	defer func() {
 		if err != nil {
@@ -91,7 +127,7 @@ func listenSocket(addr netip.AddrPort, keepAliveSec int) (fd int, bound netip.Ad
 	}
 	for _, o := range options {
 		if err = unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
-			return -1, bound, fmt.Errorf("setsockopt %d/%d: %w", o.level, o.name, err)
+			return -1, fmt.Errorf("setsockopt %d/%d: %w", o.level, o.name, err)
 		}
 	}
 	if sa.raw.Family == unix.AF_INET6 {
@@ -100,19 +136,31 @@ func listenSocket(addr netip.AddrPort, keepAliveSec int) (fd int, bound netip.Ad
 			only = 0
 		}
 		if err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only); err != nil {
-			return -1, bound, fmt.Errorf("setsockopt IPV6_V6ONLY: %w", err)
+			return -1, fmt.Errorf("setsockopt IPV6_V6ONLY: %w", err)
 		}
 	}
 	if err = sa.bind(fd); err != nil {
-		return -1, bound, fmt.Errorf("bind: %w", err)
+		return -1, fmt.Errorf("bind: %w", err)
 	}
-	if err = unix.Listen(fd, backlog); err != nil {
-		return -1, bound, fmt.Errorf("listen: %w", err)
+	return fd, nil
+}
+
+// EmptyListeners accepts whoever waits in a backlog and then closes the listeners, so that those are not reset. Who is
+// in the middle of the TCP handshake still is, unless another socket listens on the address and net.ipv4.tcp_migrate_req
+// is 1. Loop goroutine only.
+func (l *Loop) EmptyListeners() {
+	l.checkOwner()
+	l.resumeNow()
+	for i := range l.listeners.fds {
+		for range backlog/l.o.AcceptsPerTick + 1 {
+			before := l.stats.Accepts
+			l.accept(i)
+			if l.stats.Accepts == before {
+				break
+			}
+		}
 	}
-	if err = sa.name(fd); err != nil {
-		return -1, bound, fmt.Errorf("getsockname: %w", err)
-	}
-	return fd, sa.get(), nil
+	l.CloseListeners()
 }
 
 // CloseListeners stops accepting; connections still in a backlog are reset. Loop goroutine only.
@@ -157,9 +205,8 @@ func (l *Loop) accept(index int) {
 
 // accepted gives a new connection a slot and tells the owner.
 func (l *Loop) accepted(fd int32, listener int16, peer netip.AddrPort) {
-	if l.o.ConnsMax > 0 && l.live >= l.o.ConnsMax {
-		l.stats.Refused++
-		unix.Close(int(fd))
+	if l.o.Admit != nil && !l.o.Admit() {
+		l.refuse(int(fd))
 		return
 	}
 	c := l.take(fd, listener)
@@ -176,6 +223,20 @@ func (l *Loop) accepted(fd int32, listener int16, peer netip.AddrPort) {
 	l.h.OnOpen(c)
 }
 
+// refuse resets a connection that was not admitted. A FIN would leave us a socket in TIME_WAIT for each.
+func (l *Loop) refuse(fd int) {
+	l.stats.Refused++
+	_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	unix.Close(fd)
+	s := &l.listeners
+	if l.now-s.refusedAt >= int64(acceptPause) {
+		s.refused, s.refusedAt = 0, l.now
+	}
+	if s.refused++; s.refused >= refusalsMax {
+		l.pauseListeners()
+	}
+}
+
 // refuseOne gives up the spare descriptor to accept one connection and close it.
 func (l *Loop) refuseOne(listener int) {
 	if l.listeners.spare < 0 {
@@ -184,7 +245,7 @@ func (l *Loop) refuseOne(listener int) {
 	l.listeners.closeSpare()
 	var from sockaddr
 	if fd, err := from.accept(listener); err == nil {
-		l.stats.Refused++
+		l.stats.Starved++
 		unix.Close(fd)
 	}
 	l.listeners.openSpare()
@@ -200,7 +261,13 @@ func (l *Loop) pauseListeners() {
 
 // resumeListeners ends a pause whose time is over.
 func (l *Loop) resumeListeners() {
-	if at := l.listeners.resumeAt; at == 0 || l.now < at {
+	if at := l.listeners.resumeAt; at != 0 && l.now >= at {
+		l.resumeNow()
+	}
+}
+
+func (l *Loop) resumeNow() {
+	if l.listeners.resumeAt == 0 {
 		return
 	}
 	l.listeners.resumeAt = 0

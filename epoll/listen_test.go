@@ -1,6 +1,8 @@
 package epoll
 
 import (
+	"errors"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -95,16 +97,91 @@ func TestAcceptBudget(t *testing.T) {
 	}
 }
 
-func TestConnsMax(t *testing.T) {
-	r := newRig(t, Options{ConnsMax: 2})
+// Who is not admitted is reset at once, without a slot; the others are served.
+func TestAdmit(t *testing.T) {
+	room := 2
+	r := newRig(t, Options{Admit: func() bool { room--; return room >= 0 }})
 	addr := r.listen()
 	var peers []*peer
 	for range 3 {
 		peers = append(peers, dialPeer(t, addr))
 	}
 	r.until("refusal", func() bool { return r.stats.Refused == 1 })
-	if _, eof, errno := peers[2].receive(); r.live != 2 || !(eof || errno == unix.ECONNRESET) {
-		t.Fatalf("%d connections, eof %v, %v", r.live, eof, errno)
+	if _, _, errno := peers[2].receive(); r.live != 2 || r.stats.Accepts != 2 || errno != unix.ECONNRESET {
+		t.Fatalf("%d connections, %v, %+v", r.live, errno, r.stats)
+	}
+}
+
+// A flood of connections that are not admitted is refused at a bounded rate: the listeners rest in between, and the
+// loop sleeps; nobody waits for ever.
+func TestRefusalsArePaced(t *testing.T) {
+	r := newRig(t, Options{Admit: func() bool { return false }})
+	addr := r.listen()
+	flood := func(n int) {
+		for range n {
+			p := dialPeer(t, addr)
+			r.tick()
+			p.close()
+		}
+	}
+	flood(refusalsMax - 1)
+	if r.stats.AcceptPauses != 0 {
+		t.Fatal("paused too early")
+	}
+	flood(5)
+	if r.stats.AcceptPauses != 1 || r.stats.Refused != refusalsMax {
+		t.Fatalf("%+v", r.stats)
+	}
+	if n, _ := r.poll.look(); n != 0 {
+		t.Fatalf("paused listeners report %d events: the loop would spin", n)
+	}
+	r.advance(acceptPause)
+	r.tick()
+	if r.tick(); r.stats.Refused != refusalsMax+4 || r.stats.AcceptPauses != 1 {
+		t.Fatalf("%+v", r.stats)
+	}
+}
+
+// A probe finds who listens alone, lets sharers be, and takes no connection of theirs.
+func TestProbe(t *testing.T) {
+	r := newRig(t, Options{})
+	addr := r.listen()
+	if err := Probe(addr); err != nil {
+		t.Error(err)
+	}
+	for range 20 {
+		dialPeer(t, addr)
+		if err := Probe(addr); err != nil {
+			t.Error(err)
+		}
+	}
+	r.until("all are accepted", func() bool { return r.live == 20 })
+	alone, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer alone.Close()
+	if err := Probe(netip.MustParseAddrPort(alone.Addr().String())); !errors.Is(err, unix.EADDRINUSE) {
+		t.Errorf("%v for a port that is not shared", err)
+	}
+}
+
+// Who waits in a backlog when the listeners are emptied is accepted, not reset.
+func TestEmptyListeners(t *testing.T) {
+	r := newRig(t, Options{AcceptsPerTick: 5})
+	a, b := r.listen(), r.listen()
+	for i := range 32 {
+		dialPeer(t, []netip.AddrPort{a, b}[i%2])
+	}
+	r.pauseListeners()
+	r.EmptyListeners()
+	if r.live != 32 {
+		t.Fatalf("%d connections", r.live)
+	}
+	for _, addr := range []netip.AddrPort{a, b} {
+		if !refused(t, addr) {
+			t.Errorf("somebody listens on %v", addr)
+		}
 	}
 }
 
@@ -182,7 +259,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	}
 	restore := limitDescriptors(t, 2)
 	r.tick()
-	if r.live != 3 || r.stats.AcceptPauses != 1 || r.stats.Refused != 1 || r.stats.AcceptErrors != 1 {
+	if r.live != 3 || r.stats.AcceptPauses != 1 || r.stats.Starved != 1 || r.stats.AcceptErrors != 1 {
 		t.Fatalf("%d connections, %+v", r.live, r.stats)
 	}
 	if _, eof, errno := waiting[2].receive(); !eof && errno != unix.ECONNRESET {
@@ -206,7 +283,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	}
 	r.advance(1)
 	r.tick() // still no descriptor
-	if r.stats.AcceptPauses != 2 || r.stats.Refused != 2 {
+	if r.stats.AcceptPauses != 2 || r.stats.Starved != 2 {
 		t.Fatalf("%+v", r.stats)
 	}
 	restore()
@@ -225,7 +302,7 @@ func TestOutOfDescriptorsWithoutSpare(t *testing.T) {
 	r.listeners.closeSpare()
 	restore := limitDescriptors(t, 0)
 	r.tick()
-	if r.live != 0 || r.stats.AcceptPauses != 1 || r.stats.Refused != 0 {
+	if r.live != 0 || r.stats.AcceptPauses != 1 || r.stats.Starved != 0 {
 		t.Fatalf("%d connections, %+v", r.live, r.stats)
 	}
 	restore()

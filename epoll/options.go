@@ -42,9 +42,9 @@ type Options struct {
 	// FlushBytes is the batch length above which End writes at once instead of at the end of the tick. Default 64
 	// KiB.
 	FlushBytes int
-	// ConnsMax is how many connections the loop holds before it refuses to accept more (accept, close, count
-	// Stats.Refused). Dial and Adopt are not limited. 0 means descriptors are the only limit.
-	ConnsMax int
+	// Admit is asked, on the loop, before an accepted connection gets a slot. False: the connection is reset at once
+	// and counted in Stats.Refused. Dial and Adopt do not ask. nil lets everybody in.
+	Admit func() bool
 	// AcceptsPerTick is how many connections one listener may bring in a tick; the rest wait in its backlog. Default
 	// 64.
 	AcceptsPerTick int

@@ -83,14 +83,8 @@ func (l *Loop) Conn(h Handle) *Conn {
 
 // Each calls f for each connection that is not closing. f may close, detach and dial. Loop goroutine only.
 func (l *Loop) Each(f func(c *Conn)) {
-	l.checkOwner()
-	for slot := uint32(1); slot < l.slotsUsed; slot++ {
-		if slot&chunkMask == 0 {
-			continue
-		}
-		if c := l.at(slot); c.is(isLive) && !c.is(isEnded|isFinishing|isDetached) {
-			f(c)
-		}
+	for next := uint32(1); next != 0; {
+		next = l.EachFrom(next, chunkLen, f)
 	}
 }
 

@@ -148,3 +148,30 @@ func TestCauseNames(t *testing.T) {
 		t.Error("unknown cause")
 	}
 }
+
+// EachFrom, called with what it returned, sees every connection once, however small the steps, and none that is closing.
+func TestEachFrom(t *testing.T) {
+	r := newRig(t, Options{})
+	for range 7 {
+		r.pair()
+	}
+	closing, _ := r.pair()
+	closing.Close()
+	for _, n := range []int{1, 3, 100} {
+		seen, calls := map[uint32]int{}, 0
+		for next := uint32(1); next != 0; calls++ {
+			next = r.EachFrom(next, n, func(c *Conn) { seen[c.Slot()]++ })
+		}
+		if len(seen) != 7 || seen[closing.Slot()] != 0 {
+			t.Errorf("steps of %d: %v", n, seen)
+		}
+		if n == 1 && calls < 8 || n == 100 && calls != 1 {
+			t.Errorf("steps of %d: %d calls", n, calls)
+		}
+		for _, times := range seen {
+			if times != 1 {
+				t.Errorf("steps of %d: %v", n, seen)
+			}
+		}
+	}
+}

@@ -4,9 +4,10 @@ package epoll
 type Stats struct {
 	// Counters since New.
 	Accepts          uint64         // connections accepted, refused ones not included
-	Refused          uint64         // accepted and closed at once: ConnsMax reached, or no descriptor left
+	Refused          uint64         // accepted and reset at once, because Options.Admit said so
+	Starved          uint64         // accepted and closed at once, because no descriptor was left
 	AcceptErrors     uint64         // accept4 failed, other than for an empty backlog
-	AcceptPauses     uint64         // times the listeners paused because descriptors or memory ran out
+	AcceptPauses     uint64         // times the listeners paused: descriptors or memory ran out, or too many were refused
 	Dials            uint64         // dials begun
 	Adopts           uint64         // connections that came from another loop
 	Detaches         uint64         // connections that left for another loop

@@ -56,7 +56,7 @@ type check struct {
 	text string
 }
 
-// readyz answers 200 while devices should be sent here; with ?verbose it names every check.
+// readyz answers 200 while devices should be sent here. It names what speaks against it; with ?verbose, every check.
 func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) {
 	checks := g.checks()
 	status := http.StatusOK
@@ -67,13 +67,13 @@ func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
-	if _, verbose := r.URL.Query()["verbose"]; verbose {
-		for _, c := range checks {
-			mark := "[+]"
-			if !c.ok {
-				mark = "[-]"
-			}
-			fmt.Fprintf(w, "%s%s %s\n", mark, c.name, c.text)
+	_, verbose := r.URL.Query()["verbose"]
+	for _, c := range checks {
+		switch {
+		case !c.ok:
+			fmt.Fprintf(w, "[-]%s %s\n", c.name, c.text)
+		case verbose:
+			fmt.Fprintf(w, "[+]%s %s\n", c.name, c.text)
 		}
 	}
 	fmt.Fprintln(w, map[int]string{http.StatusOK: "ready", http.StatusServiceUnavailable: "not ready"}[status])
@@ -95,6 +95,12 @@ func (g *Gateway) checks() []check {
 		{"nats", nats.Connected(), natsText},
 		{"accepting", !g.draining.Load(), map[bool]string{true: "no, draining", false: "yes"}[g.draining.Load()]},
 	}
+	open, full := g.room.state()
+	fullText := ""
+	if full {
+		fullText = "full: "
+	}
+	checks = append(checks, check{"connections", !full, fmt.Sprintf("%s%d of %d connections", fullText, open, g.room.max)})
 	if free, ok := g.dataFree(); ok {
 		checks = append(checks, check{"disk", free >= dataFreeMin, fmt.Sprintf("%d MiB free in %s", free>>20, g.cfg.Data)})
 	}

@@ -189,8 +189,10 @@ func TestPausedFrames(t *testing.T) {
 	r.eventually("NATS is there", func() bool { return r.gw.bus.Status().Connected() })
 	back := &record{}
 	nc := hung.Conn(t)
-	if _, err := nc.Subscribe(">", func(m *nats.Msg) { back.add(m.Subject, string(m.Data[:4])) }); err != nil {
-		t.Fatal(err)
+	for _, subject := range []string{"devices.>", "json.>", "framed.>"} {
+		if _, err := nc.Subscribe(subject, func(m *nats.Msg) { back.add(m.Subject, string(m.Data[:4])) }); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := nc.Flush(); err != nil {
 		t.Fatal(err)

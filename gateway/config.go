@@ -20,6 +20,7 @@ type Config struct {
 	Node      string     `yaml:"node" doc:"name of this gateway in NATS, logs and metrics; default: the host name"`
 	Loops     int        `yaml:"loops" doc:"event loops; 0 is one per core"`
 	Listeners []string   `yaml:"listeners" doc:"where devices connect: mqtt://ADDR, ws://ADDR or any://ADDR (both on one port)"`
+	SharePort bool       `yaml:"share_port" doc:"let other gateways of this user listen on the same addresses, as one gateway; needs an external NATS"`
 	Admin     string     `yaml:"admin" doc:"address of /livez, /readyz and /metrics; empty for none"`
 	Data      string     `yaml:"data" doc:"directory of the embedded NATS server's streams"`
 	NATS      NATS       `yaml:"nats" doc:"the NATS behind the gateway"`
@@ -115,7 +116,7 @@ type Limits struct {
 	BatchBytesMax    int           `yaml:"batch_bytes_max" doc:"bytes a device may leave unread: beyond it QoS 0 is dropped and QoS 1/2 waits in the queue"`
 	StallTime        time.Duration `yaml:"stall_time" doc:"how long unread bytes may not move at all before the connection is closed"`
 	SubscriptionsMax int           `yaml:"subscriptions_max" doc:"subscriptions of one session; further ones are refused with 0x97"`
-	ConnectionsMax   int           `yaml:"connections_max" doc:"connections of one loop; 0 for as many as descriptors allow"`
+	ConnectionsMax   int           `yaml:"connections_max" doc:"connections of the gateway; 0 for as many as descriptors allow; further ones are refused with 0x97 or 503"`
 	RequestsMax      int           `yaml:"requests_max" doc:"unanswered requests of one plain device"`
 }
 
@@ -245,6 +246,10 @@ func (c *Config) validateListeners(v *validator) {
 
 func (c *Config) validateNATS(v *validator) {
 	if c.NATS.URL == "embedded" {
+		if c.SharePort {
+			v.add("share_port", "gateways that share their addresses need one NATS, and this one has its own inside: devices would not hear each other",
+				"run a NATS server and set nats.url: nats://HOST:4222 in all of them, or leave share_port out")
+		}
 		if c.NATS.Listen != "" {
 			at, err := ResolveAddr(c.NATS.Listen)
 			switch {

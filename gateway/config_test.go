@@ -23,6 +23,8 @@ func TestValidate(t *testing.T) {
 		"a password in a URL":    {func(c *Config) { c.NATS.URL = "nats//user:secret@host" }, "nats.url", "nats://HOST:4222"},
 		"two ways to log in":     {func(c *Config) { c.NATS.URL, c.NATS.Token, c.NATS.User = "nats://h:1", "t", "u" }, "nats", "keep one"},
 		"half a second":          {func(c *Config) { c.Session.ExpiryMax = 1500 * time.Millisecond }, "session.expiry_max", "whole number of seconds"},
+		"a port shared alone":    {func(c *Config) { c.SharePort = true }, "share_port", "nats.url: nats://HOST:4222"},
+		"a shared port":          {func(c *Config) { c.SharePort, c.NATS.URL = true, "nats://h:1" }, "", ""},
 		"a node name with space": {func(c *Config) { c.Node = "a b" }, "node", "gateway-1"},
 		"no listener":            {func(c *Config) { c.Listeners = nil }, "listeners", "mqtt://"},
 	} {

@@ -19,7 +19,7 @@ func (s *shard) onFirstPacket(c *epoll.Conn, d *device, packet []byte) (ok bool)
 		s.close(c, d, reasonProtocol)
 		return false
 	}
-	if id, _, whole := mqtt.PeekClientID(packet); whole && len(id) > 0 {
+	if id, _, whole := mqtt.PeekClientID(packet); whole && len(id) > 0 && !d.unwelcome {
 		if to := s.gw.home(id); to != s {
 			s.sendHome(c, d, to)
 			return false
@@ -35,6 +35,10 @@ func (s *shard) onFirstPacket(c *epoll.Conn, d *device, packet []byte) (ok bool)
 	}
 	if r != mqtt.Success {
 		s.refuse(c, d, r)
+		return false
+	}
+	if d.unwelcome {
+		s.turnAway(c, d)
 		return false
 	}
 	s.connect(c, d, &s.packet)
@@ -124,6 +128,7 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	}
 	s.count.live[d.kind()]++
 	s.count.connects++
+	s.claim(c, sess, q.CleanStart)
 	// CONNACK comes first [MQTT-3.2.0-1], what is in flight second, and then what the connect set off, which may be a will for
 	// this very session.
 	s.acknowledgeConnect(c, d, p, in.ExpirySec, present, assigned)
@@ -132,15 +137,18 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	s.apply(c, d, &s.out)
 }
 
-// evict closes the connection that had the session before [MQTT-3.1.4-3].
-func (s *shard) evict(owner uint64) {
+// evict closes the connection that had the session before [MQTT-3.1.4-3]; false: there is none.
+func (s *shard) evict(owner uint64) bool {
 	if owner == 0 {
-		return
+		return false
 	}
-	if old := s.loop.Conn(epoll.Handle(owner)); old != nil {
-		s.count.takeovers++
-		s.close(old, s.devices.At(old.Slot()), reasonTakenOver)
+	old := s.loop.Conn(epoll.Handle(owner))
+	if old == nil {
+		return false
 	}
+	s.count.takeovers++
+	s.close(old, s.devices.At(old.Slot()), reasonTakenOver)
+	return true
 }
 
 func (s *shard) fillWill(w *session.Will, d *device, p *mqtt.Packet) {

@@ -30,6 +30,8 @@ type device struct {
 	eager   bool   // in shard.eager
 	paused  bool   // in uplink.paused
 	whole   bool   // there is one: the first decoded bytes of the tail
+
+	unwelcome bool // there is no room for it: it is only told so
 }
 
 // deviceMore is what only some devices need.
@@ -92,6 +94,7 @@ func (s *shard) OnOpen(c *epoll.Conn) {
 		d.wire = wireHTTP
 	}
 	s.count.opened++
+	s.takePlace(d)
 	s.arm(c, d)
 }
 
@@ -112,6 +115,9 @@ func (s *shard) OnData(c *epoll.Conn, p []byte) (rest []byte) {
 	case wireMQTT:
 		rest = s.onPackets(c, d, p)
 	case wireHTTP:
+		if d.unwelcome {
+			return s.turnAwayHTTP(c, d, p)
+		}
 		rest = s.onUpgrade(c, d, p)
 	default:
 		rest = s.onFrames(c, d, p)
@@ -132,6 +138,8 @@ func (s *shard) arm(c *epoll.Conn, d *device) {
 
 func (s *shard) deadline(d *device) uint32 {
 	switch {
+	case d.state == stateOpening && d.unwelcome:
+		return d.lastSec + refusalSec
 	case d.state == stateOpening || d.state == stateMoving:
 		return d.lastSec + uint32(s.cfg.Limits.ConnectTime.Seconds()) + 1 // the clock ticks in seconds: late rather than early
 	case d.state == stateDraining:

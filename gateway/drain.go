@@ -69,11 +69,15 @@ func (g *Gateway) drainSome(quota int) (left, said int) {
 func (s *shard) drain(budget *atomic.Int64) (left, said int) {
 	if !s.draining {
 		s.draining = true
-		s.loop.CloseListeners()
+		s.loop.EmptyListeners()
 	}
 	s.loop.Each(func(c *epoll.Conn) {
+		d := s.devices.At(c.Slot())
+		if d.unwelcome {
+			return // it is told when it has sent CONNECT, and that is soon
+		}
 		if budget.Add(-1) >= 0 {
-			s.close(c, s.devices.At(c.Slot()), reasonShutdown)
+			s.close(c, d, reasonShutdown)
 			said++
 		}
 	})

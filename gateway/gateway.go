@@ -24,13 +24,17 @@ type Gateway struct {
 	bus       *bus.Bus
 	interests *interests
 	retained  retainedStore
+	room      room
+	claims    *claims // nil where there can be no other gateway
 	admin     *admin
 	addrs     Addrs
 	downPool  batchPool
 	draining  atomic.Bool
 	stopped   chan struct{} // closed when the loops have ended
-	noMember  atomic.Uint64 // messages from NATS for filters that nobody held any more
-	hints     [reasonCount]atomic.Int64
+	// refusalsMax is how many connections a loop may be refusing at a time.
+	refusalsMax int
+	noMember    atomic.Uint64 // messages from NATS for filters that nobody held any more
+	hints       [reasonCount]atomic.Int64
 
 	lastMu sync.Mutex
 	last   []snapshot // what each shard told the last scrape
@@ -43,6 +47,8 @@ type Addrs struct {
 	Listeners []Listener
 	Admin     netip.AddrPort // invalid without an admin listener
 	NATS      string         // URL for NATS clients; empty when the embedded server listens nowhere
+
+	ConnectionsMax int // of the process
 }
 
 // New opens NATS, every listener and the admin server. Devices are served once Run is called.
@@ -63,7 +69,11 @@ func New(cfg Config, log zerolog.Logger) (g *Gateway, err error) {
 	}
 	g.retained.max, g.retained.bytesMax = cfg.MQTT.RetainedMax, cfg.MQTT.RetainedBytesMax
 	g.last = make([]snapshot, g.cfg.Loops)
+	if err := g.fit(); err != nil {
+		return nil, err
+	}
 	g.interests = newInterests(g.cfg.Loops, g.interestActive)
+	g.claims = newClaims(g)
 	if err := g.openBus(); err != nil {
 		return nil, err
 	}
@@ -77,6 +87,7 @@ func New(cfg Config, log zerolog.Logger) (g *Gateway, err error) {
 		return g, err
 	}
 	g.addrs.Node, g.addrs.Loops, g.addrs.NATS = g.cfg.Node, g.cfg.Loops, g.bus.ClientURL()
+	g.addrs.ConnectionsMax = int(g.room.max)
 	if cfg.Admin == "" {
 		return g, nil
 	}
@@ -124,6 +135,9 @@ func (g *Gateway) openBus() (err error) {
 func (g *Gateway) natsStatus(s bus.Status) {
 	if s.Connected() {
 		g.log.Info().Str("url", s.URL).Bool("embedded", g.cfg.NATS.URL == "embedded").Msg("NATS connected")
+		if g.claims != nil {
+			g.claims.back()
+		}
 		return
 	}
 	if g.draining.Load() {
@@ -189,6 +203,10 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if g.admin != nil {
 		background.Go(func() { g.admin.serve(g) })
 	}
+	stopClaims, err := g.startClaims()
+	if err != nil {
+		g.log.Error().Err(err).Msg("other gateways cannot be heard: their devices may have client ids of ours")
+	}
 	ended := make(chan error, len(g.shards))
 	for _, s := range g.shards {
 		go func() {
@@ -213,6 +231,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		failed = errors.Join(failed, <-ended)
 	}
 	close(g.stopped)
+	stopClaims()
 	failed = errors.Join(failed, g.flush())
 	stopBus()
 	if g.admin != nil {

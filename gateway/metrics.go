@@ -40,6 +40,7 @@ type counters struct {
 	drops                                                               [session.DropReasons]uint64
 	refused, retainedFull, badCommands, willsLost, noMember, turnsEnded uint64
 	pauses, lateTicks, movedOut, panics                                 uint64
+	turnedAwayFull, turnedAwayDraining, takenElsewhere                  uint64
 }
 
 // snapshot is what one shard tells a scrape.
@@ -115,11 +116,14 @@ var metricTable = []struct {
 	{"gateway_sockets", "Open sockets, live or not.", []string{"loop"}},
 	{"gateway_accepted_total", "Accepted connections.", nil},
 	{"gateway_accept_errors_total", "Accepts that failed.", nil},
-	{"gateway_accept_pauses_total", "Times a listener paused because descriptors ran out.", nil},
-	{"gateway_accept_refused_total", "Connections closed at once: limits.connections_max, or no descriptor left.", nil},
+	{"gateway_accept_pauses_total", "Times a loop's listeners paused: descriptors ran out, or too many were refused.", nil},
+	{"gateway_accept_refused_total", "Connections that there was no room for, told so (full, draining) or ended at once (reset, descriptors).", []string{"reason"}},
+	{"gateway_connections_max", "Connections that there is room for.", nil},
 	{"gateway_connects_total", "Devices that got a session, or were refused one.", []string{"result"}},
 	{"gateway_websocket_upgrades_total", "WebSocket handshakes.", nil},
-	{"gateway_takeovers_total", "Connections closed because their client id connected again.", nil},
+	{"gateway_takeovers_total", "Connections closed because their client id connected again, here or to another gateway (elsewhere).", []string{"where"}},
+	{"gateway_peers", "Other gateways that are heard on this NATS.", nil},
+	{"gateway_claims_total", "Client ids claimed from other gateways (sent), by them (heard), or not told to them (lost).", []string{"what"}},
 	{"gateway_disconnects_total", "Ended connections by reason.", []string{"reason"}},
 	{"gateway_packets_received_total", "MQTT packets from devices.", []string{"type"}},
 	{"gateway_packets_sent_total", "MQTT packets to devices.", []string{"type"}},
@@ -204,6 +208,7 @@ func (k *collector) Collect(ch chan<- prometheus.Metric) {
 	e.messages(&sum)
 	e.nats(k.g)
 	topics, bytes := k.g.retained.size()
+	e.gauge("gateway_connections_max", float64(k.g.room.max))
 	e.gauge("gateway_retained_messages", float64(topics))
 	e.gauge("gateway_retained_bytes", float64(bytes))
 }
@@ -222,11 +227,15 @@ func (e emitter) devices(s *snapshot) {
 	e.counter("gateway_accepted_total", float64(s.opened))
 	e.counter("gateway_accept_errors_total", float64(s.loop.AcceptErrors))
 	e.counter("gateway_accept_pauses_total", float64(s.loop.AcceptPauses))
-	e.counter("gateway_accept_refused_total", float64(s.loop.Refused))
+	e.counter("gateway_accept_refused_total", float64(s.turnedAwayFull), "full")
+	e.counter("gateway_accept_refused_total", float64(s.turnedAwayDraining), "draining")
+	e.counter("gateway_accept_refused_total", float64(s.loop.Refused), "reset")
+	e.counter("gateway_accept_refused_total", float64(s.loop.Starved), "descriptors")
 	e.counter("gateway_connects_total", float64(s.connects), "accepted")
 	e.counter("gateway_connects_total", float64(s.refusedConnects), "refused")
 	e.counter("gateway_websocket_upgrades_total", float64(s.upgrades))
-	e.counter("gateway_takeovers_total", float64(s.takeovers))
+	e.counter("gateway_takeovers_total", float64(s.takeovers-s.takenElsewhere), "here")
+	e.counter("gateway_takeovers_total", float64(s.takenElsewhere), "elsewhere")
 	e.gauge("gateway_sessions", float64(s.sessionsLive), "live")
 	e.gauge("gateway_sessions", float64(s.sessions-s.sessionsLive), "away")
 	e.gauge("gateway_subscriptions", float64(s.filters))

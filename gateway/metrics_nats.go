@@ -29,6 +29,12 @@ func (e emitter) nats(g *Gateway) {
 	e.counter("gateway_nats_repeated_total", float64(n.Republished))
 	e.counter("gateway_nats_received_total", float64(n.Received))
 	e.gauge("gateway_nats_subscriptions", float64(g.interests.count()))
+	if x := g.claims; x != nil {
+		e.gauge("gateway_peers", float64(x.peers()))
+		e.counter("gateway_claims_total", float64(x.sent.Load()), "sent")
+		e.counter("gateway_claims_total", float64(x.heard.Load()), "heard")
+		e.counter("gateway_claims_total", float64(x.lost.Load()), "lost")
+	}
 	for _, r := range []struct {
 		what string
 		n    uint64
@@ -76,7 +82,11 @@ func (s *snapshot) add(o *snapshot) {
 	s.noMember += o.noMember
 	s.turnsEnded += o.turnsEnded
 	s.keptBytes += o.keptBytes
+	s.turnedAwayFull += o.turnedAwayFull
+	s.turnedAwayDraining += o.turnedAwayDraining
+	s.takenElsewhere += o.takenElsewhere
 	s.loop.Refused += o.loop.Refused
+	s.loop.Starved += o.loop.Starved
 	s.loop.TailBytes += o.loop.TailBytes
 	s.loop.BatchBytes += o.loop.BatchBytes
 	s.pauses += o.pauses

@@ -24,6 +24,7 @@ func (s *shard) openPlain(c *epoll.Conn, d *device) {
 	d.sess, d.state, d.lastSec = sess, stateLive, s.loop.NowSec()
 	s.count.live[d.kind()]++
 	s.count.connects++
+	s.claim(c, sess, true)
 	s.applyTable(&s.out)
 	s.scratch2 = appendPattern(s.scratch2[:0], s.cfg.WebSocket.DownTopic, string(id))
 	s.filters = append(s.filters[:0], session.Filter{Topic: s.scratch2})

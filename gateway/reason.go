@@ -33,6 +33,7 @@ const (
 	reasonTopicAlias
 	reasonReceiveMax
 	reasonQuota
+	reasonFull
 	reasonQoS
 	reasonRetain
 	reasonPayloadFormat
@@ -78,6 +79,7 @@ var reasonTable = [reasonCount]struct {
 	reasonTopicAlias:         {"topic_alias", mqtt.TopicAliasInvalid, ws.ProtocolError},
 	reasonReceiveMax:         {"receive_max_exceeded", mqtt.ReceiveMaximumExceeded, ws.ProtocolError},
 	reasonQuota:              {"quota", mqtt.QuotaExceeded, ws.TryAgainLater},
+	reasonFull:               {"full", mqtt.QuotaExceeded, ws.TryAgainLater},
 	reasonQoS:                {"qos_not_supported", mqtt.QoSNotSupported, ws.PolicyViolation},
 	reasonRetain:             {"retain_not_supported", mqtt.RetainNotSupported, ws.PolicyViolation},
 	reasonPayloadFormat:      {"payload_format", mqtt.PayloadFormatInvalid, ws.InvalidPayload},

@@ -28,14 +28,18 @@ type shard struct {
 	interests    map[string]*shardInterest
 	interestByID map[uint32]*shardInterest
 	replays      map[*session.Subscription]*replay
-	replayAgain  bool           // one of them waits for the flush only
-	moving       []move         // connections whose home is another shard, moved at tick end
-	doomed       []doomed       // connections to close at tick end
-	eager        []epoll.Handle // devices whose queues go on in the next tick
+	replayAgain  bool                 // one of them waits for the flush only
+	claimedAt    epoll.Chunks[uint64] // by connection slot, see claims
+	claimFrom    uint32               // connections from this slot on are to be claimed again; 0: none
+	moving       []move               // connections whose home is another shard, moved at tick end
+	doomed       []doomed             // connections to close at tick end
+	eager        []epoll.Handle       // devices whose queues go on in the next tick
 	eagerSpare   []epoll.Handle
 
 	listeners []listenerKind // by the loop's listener index
 	upgrade   ws.Policy
+	noUpgrade ws.Policy // while there is no room
+	refusing  int       // connections that are only told to go
 	wsLimits  [wireCount]ws.Limits
 
 	resting []epoll.Handle // connections that have had their turn in this tick
@@ -89,6 +93,7 @@ func newShard(g *Gateway, index int) (*shard, error) {
 		table:   session.NewTable(sessionLimits(&g.cfg)),
 	}
 	s.upgrade = ws.Policy{Origins: g.cfg.WebSocket.Origins, Accept: s.acceptUpgrade}
+	s.noUpgrade = noUpgrade(g.cfg.WebSocket.Origins)
 	for i := range s.wsLimits {
 		s.wsLimits[i] = ws.Limits{MessageBytesMax: g.cfg.Limits.PacketBytesMax, FragmentsMax: fragmentsMax}
 	}
@@ -97,7 +102,7 @@ func newShard(g *Gateway, index int) (*shard, error) {
 	var err error
 	s.loop, err = epoll.New(epoll.Options{
 		TailBytesMax: g.cfg.Limits.PacketBytesMax + 128<<10,
-		ConnsMax:     g.cfg.Limits.ConnectionsMax,
+		Admit:        s.admit,
 		StallSec:     uint32(g.cfg.Limits.StallTime.Seconds()),
 	}, s, s)
 	return s, err
@@ -153,6 +158,9 @@ func (s *shard) OnTickEnd() {
 	}
 	if len(s.replays) > 0 {
 		s.stepReplays()
+	}
+	if s.claimFrom != 0 {
+		s.claimSome()
 	}
 	s.closeDoomed()
 	if len(s.moving) > 0 {

@@ -42,7 +42,13 @@ type started struct {
 // startGateway runs the binary in an empty folder on free ports and waits for its ready event.
 func startGateway(t *testing.T, path string, environ ...string) *started {
 	t.Helper()
-	s := &started{cmd: exec.CommandContext(atMost(t, time.Minute), path)}
+	return startCommand(t, exec.CommandContext(atMost(t, time.Minute), path), environ...)
+}
+
+// startCommand is startGateway for a command that leads to the binary.
+func startCommand(t *testing.T, cmd *exec.Cmd, environ ...string) *started {
+	t.Helper()
+	s := &started{cmd: cmd}
 	s.cmd.Dir = t.TempDir()
 	s.cmd.Stderr = &s.stderr
 	s.cmd.Env = append(withoutGatewayVariables(os.Environ()),

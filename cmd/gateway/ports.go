@@ -12,16 +12,25 @@ import (
 
 // port is an address the gateway is going to listen on.
 type port struct {
-	addr netip.AddrPort
-	path string // its setting
-	fix  string // how to choose another
+	addr    netip.AddrPort
+	path    string // its setting
+	fix     string // how to choose another
+	devices bool   // it is for devices
+	shared  bool   // other gateways may listen on it, too
 }
 
 // checkPorts tries every address before anything starts and reports all that are taken. Beside the better message
 // there is a need: the loops listen with SO_REUSEPORT, so a second gateway of the same user on the same port would not
-// fail but quietly take half of the first one's devices.
-func checkPorts(cfg *gateway.Config) error {
+// fail but quietly take half of the first one's devices. With share_port that is what is wanted, and only who listens
+// alone is in the way: another program, or a gateway that was started without. release ends the mark of this one.
+func checkPorts(cfg *gateway.Config) (release func(), err error) {
 	var errs []error
+	var marks []net.Listener
+	release = func() {
+		for _, m := range marks {
+			m.Close()
+		}
+	}
 	var held []net.Listener
 	defer func() {
 		for _, ln := range held {
@@ -38,30 +47,82 @@ func checkPorts(cfg *gateway.Config) error {
 			continue
 		}
 		names[p.addr] = p.path
-		ln, err := net.Listen("tcp", p.addr.String())
+		ln, err := p.try()
 		if err != nil {
 			errs = append(errs, p.explain(err))
 			continue
 		}
-		held = append(held, ln)
+		if ln != nil {
+			held = append(held, ln)
+		}
+		switch {
+		case p.shared:
+			errs = append(errs, p.findMark())
+		case p.devices:
+			if mark := p.mark(); mark != nil {
+				marks = append(marks, mark)
+			}
+		}
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
+}
+
+// try finds out whether the address can be had. A shared one is not listened on: the kernel would give us devices.
+func (p port) try() (net.Listener, error) {
+	if p.shared {
+		return nil, gateway.ProbeShared(p.addr)
+	}
+	return net.Listen("tcp", p.addr.String())
+}
+
+// mark tells other gateways that this one does not share its port, as the kernel lets a sharing one in all the same. It
+// is an abstract socket, which lives in the network namespace, like the port, and ends with the process, however that
+// ends. nil: there are no abstract sockets here.
+func (p port) mark() net.Listener {
+	ln, err := net.Listen("unix", markOf(p.addr))
+	if err != nil {
+		return nil
+	}
+	return ln
+}
+
+func markOf(addr netip.AddrPort) string { return "@tidegate/" + addr.String() }
+
+// findMark tells whether a gateway that does not share has the port, on this address or on all of them.
+func (p port) findMark() error {
+	all := []netip.Addr{p.addr.Addr(), netip.IPv4Unspecified(), netip.IPv6Unspecified()}
+	for _, addr := range all {
+		conn, err := net.Dial("unix", markOf(netip.AddrPortFrom(addr, p.addr.Port())))
+		if err != nil {
+			continue
+		}
+		conn.Close()
+		return fmt.Errorf("%s: a gateway without --share-port listens on %s; fix: stop it and start it with --share-port and the same --nats, or choose another address with %s",
+			p.path, p.addr, p.fix)
+	}
+	return nil
 }
 
 func ports(cfg *gateway.Config) []port {
 	var all []port
 	for i, text := range cfg.Listeners {
 		if l, err := gateway.ParseListener(text); err == nil {
-			all = append(all, port{l.Addr, fmt.Sprintf("listeners[%d]", i), "--listen " + l.Scheme + "://ADDR:PORT"})
+			all = append(all, port{
+				addr: l.Addr, path: fmt.Sprintf("listeners[%d]", i), fix: "--listen " + l.Scheme + "://ADDR:PORT", devices: true, shared: cfg.SharePort,
+			})
 		}
 	}
 	if addr, err := gateway.ResolveAddr(cfg.Admin); err == nil {
-		all = append(all, port{addr, "admin", "--admin ADDR:PORT"})
+		all = append(all, port{addr: addr, path: "admin", fix: "--admin ADDR:PORT; each gateway has its own, and port 0 takes any that is free"})
 	}
 	if cfg.NATS.URL == "embedded" {
 		if addr, err := gateway.ResolveAddr(cfg.NATS.Listen); err == nil {
 			fix := fmt.Sprintf("--nats-listen ADDR:PORT, or use the NATS that runs there: --nats nats://%s", addr)
-			all = append(all, port{addr, "nats.listen", fix})
+			all = append(all, port{addr: addr, path: "nats.listen", fix: fix})
 		}
 	}
 	return all
@@ -70,8 +131,15 @@ func ports(cfg *gateway.Config) []port {
 func (p port) explain(err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("%s: %s is in use by another program (ss -ltnp 'sport = :%d' names it); fix: stop that, or choose another with %s",
-			p.path, p.addr, p.addr.Port(), p.fix)
+		share := ""
+		switch {
+		case p.shared:
+			share = "; only gateways of one user that all have --share-port can share it"
+		case p.devices:
+			share = "; several gateways can share it as one: --share-port and an external --nats in each of them"
+		}
+		return fmt.Errorf("%s: %s is in use by another program (ss -ltnp 'sport = :%d' names it); fix: stop that, or choose another with %s%s",
+			p.path, p.addr, p.addr.Port(), p.fix, share)
 	case errors.Is(err, syscall.EACCES):
 		return fmt.Errorf("%s: this user may not listen on %s; fix: a port above 1023 with %s, or give the program CAP_NET_BIND_SERVICE",
 			p.path, p.addr, p.fix)

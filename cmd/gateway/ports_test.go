@@ -22,7 +22,7 @@ func TestCheckPortsNamesEveryBusyAddress(t *testing.T) {
 	cfg.Listeners = []string{"mqtt://127.0.0.1:0", "ws://" + device}
 	cfg.Admin = ""
 	cfg.NATS.Listen = nats
-	err := checkPorts(&cfg)
+	_, err := checkPorts(&cfg)
 	if err == nil {
 		t.Fatal("two addresses are taken")
 	}
@@ -35,8 +35,47 @@ func TestCheckPortsNamesEveryBusyAddress(t *testing.T) {
 	}
 	cfg.NATS.URL = "nats://" + nats
 	cfg.Listeners = []string{"mqtt://127.0.0.1:0"}
-	if err := checkPorts(&cfg); err != nil {
+	if _, err := checkPorts(&cfg); err != nil {
 		t.Errorf("external NATS needs no port here: %v", err)
+	}
+}
+
+// TestCheckPortsShared: who shares is let in beside others who share, and beside nobody else.
+func TestCheckPortsShared(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := free.Addr().String()
+	free.Close()
+	alone := gateway.Default()
+	alone.Listeners, alone.Admin, alone.NATS.Listen = []string{"mqtt://" + addr}, "", ""
+	sharing := alone
+	sharing.SharePort, sharing.NATS.URL = true, "nats://127.0.0.1:4222"
+
+	release, err := checkPorts(&alone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := checkPorts(&sharing); err == nil || !strings.Contains(err.Error(), "a gateway without --share-port listens on "+addr) {
+		t.Errorf("beside one that does not share: %v", err)
+	}
+	release()
+	for range 2 {
+		if _, err := checkPorts(&sharing); err != nil {
+			t.Errorf("beside one that shares: %v", err)
+		}
+	}
+	other, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if _, err := checkPorts(&sharing); err == nil || !strings.Contains(err.Error(), "only gateways of one user that all have --share-port") {
+		t.Errorf("beside another program: %v", err)
+	}
+	if _, err := checkPorts(&alone); err == nil || !strings.Contains(err.Error(), "several gateways can share it as one: --share-port") {
+		t.Errorf("without: %v", err)
 	}
 }
 
@@ -51,7 +90,7 @@ func TestCheckPortsFindsOneAddressTwice(t *testing.T) {
 	cfg.Listeners = []string{"mqtt://" + addr}
 	cfg.Admin = addr
 	cfg.NATS.Listen = ""
-	if err := checkPorts(&cfg); err == nil || !strings.Contains(err.Error(), "taken by listeners[0]") {
+	if _, err := checkPorts(&cfg); err == nil || !strings.Contains(err.Error(), "taken by listeners[0]") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -24,6 +24,8 @@ type ready struct {
 	Node         string    `json:"node"`
 	Loops        int       `json:"loops"`
 	OpenFilesMax uint64    `json:"open_files_max"`
+	RoomFor      int       `json:"connections_max"`
+	SharePort    bool      `json:"share_port,omitempty"`
 	Config       string    `json:"config,omitempty"` // file, if any
 	Listeners    []string  `json:"listeners"`
 	Anonymous    string    `json:"anonymous"`
@@ -41,7 +43,7 @@ type readyNATS struct {
 func newReady(l *loaded, addrs gateway.Addrs, took time.Duration) *ready {
 	r := &ready{
 		Event: "ready", Version: versionText(), Platform: runtime.GOOS + "/" + runtime.GOARCH, PID: os.Getpid(),
-		Node: addrs.Node, Loops: addrs.Loops, OpenFilesMax: openFilesMax(), Config: l.file,
+		Node: addrs.Node, Loops: addrs.Loops, OpenFilesMax: openFilesMax(), RoomFor: addrs.ConnectionsMax, SharePort: l.config.SharePort, Config: l.file,
 		Anonymous: l.config.Auth.Anonymous, Seconds: took.Round(time.Millisecond).Seconds(),
 		NATS: readyNATS{URL: hideURLSecrets(addrs.NATS)},
 	}
@@ -87,6 +89,9 @@ func (r *ready) writeBanner(w io.Writer) {
 	}
 	for _, ln := range r.Listeners {
 		r.listenerRows(row, ln)
+	}
+	if r.SharePort {
+		row("", "shared with other gateways of this user", "")
 	}
 	if r.Admin != "" {
 		row("Metrics", r.Admin+"/metrics", "")

@@ -21,9 +21,11 @@ func serve(l *loaded, stdout, stderr io.Writer) error {
 	// A log collector or a reader of the ready event that goes away must not take the devices' connections with it.
 	signal.Ignore(syscall.SIGPIPE)
 
-	if err := checkPorts(&l.config); err != nil {
+	release, err := checkPorts(&l.config)
+	if err != nil {
 		return &runtimeError{err}
 	}
+	defer release()
 	cfg := l.config
 	cfg.Loops = reserveProcs(cfg.Loops)
 

@@ -1,0 +1,164 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/tidegate/tidegate/epoll"
+	"github.com/tidegate/tidegate/gateway/mqtt"
+	"github.com/tidegate/tidegate/gateway/ws"
+)
+
+// room is how many connections the process holds and may hold. One that comes when it is full is accepted all the same, out
+// of a reserve of descriptors, and told to try again later: CONNACK 0x97, return code 3 to MQTT 3.x, HTTP 503. So its
+// device does not wait for an answer that never comes, and the next attempt, from another port, may reach another
+// gateway that shares the address. When the reserve is in use as well, connections are reset.
+//
+// A full gateway goes on listening, also beside others on a shared port. Closing its listeners would send new devices
+// to the others at once, but resets those in the middle of the TCP handshake, and when all are full nobody would be left
+// to say so: a refused connection and a gateway that is down would look the same. The kernel spreads connections so evenly
+// (seven gateways of 17,000 devices differ by some hundred) that one is full only when nearly all are.
+//
+// Safe from any goroutine.
+type room struct {
+	max  int64
+	open atomic.Int64
+	full atomic.Bool // until there is room for a hundredth, so that readiness does not flap
+}
+
+// The reserve of descriptors is for what is not a device: NATS, files, the admin server, and the connections that are
+// refused, which may take half of it; and for each loop what it opens itself, its listeners, and a few refusals.
+const (
+	reserveMin      = 64
+	reserveFraction = 100
+	loopDescriptors = 3 // epoll, eventfd, spare
+	refusalsMin     = 4 // connections that a loop refuses with an answer at a time, at least
+)
+
+// refusalSec is how long a refused connection may take to say what it wants.
+const refusalSec = 2
+
+// reserve is how many of limit descriptors are not for devices, and how many of these a loop may use for refusals.
+func reserve(limit, loops, listeners int) (kept, refusals int) {
+	shared := max(reserveMin, limit/reserveFraction)
+	return shared + loops*(loopDescriptors+listeners+refusalsMin), refusalsMin + shared/2/loops
+}
+
+// openFilesMax is RLIMIT_NOFILE. The Go runtime has raised it when the process began, to one less than the hard
+// limit.
+func openFilesMax() (int, error) {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, fmt.Errorf("getrlimit: %w", err)
+	}
+	return int(min(limit.Cur, 1<<30)), nil
+}
+
+// fit sets how many connections there is room for: as many as descriptors allow, or limits.connections_max if that is less.
+func (g *Gateway) fit() error {
+	limit, err := openFilesMax()
+	if err != nil {
+		return err
+	}
+	kept, refusals := reserve(limit, g.cfg.Loops, len(g.cfg.Listeners))
+	fits, asked := limit-kept, g.cfg.Limits.ConnectionsMax
+	if fits < 1 {
+		return fmt.Errorf("the process may open %d files, and the gateway needs %d without any device; raise the limit (ulimit -n, LimitNOFILE=) to that and the number of devices", limit, kept)
+	}
+	if asked > fits {
+		g.log.Warn().Int("limits.connections_max", asked).Int("open_files_max", limit).Int("connections_max", fits).
+			Msg("descriptors do not suffice for limits.connections_max; raise ulimit -n")
+	}
+	if asked == 0 || asked > fits {
+		asked = fits
+	}
+	g.room.max, g.refusalsMax = int64(asked), refusals
+	return nil
+}
+
+// enter takes a place; false: there is none.
+func (r *room) enter() bool {
+	n := r.open.Add(1)
+	if n >= r.max {
+		r.full.Store(true)
+	}
+	if n > r.max {
+		r.open.Add(-1)
+		return false
+	}
+	return true
+}
+
+// leave gives it back.
+func (r *room) leave() { r.open.Add(-1) }
+
+// state is how many connections there are; full: there was no more room, and there is not yet for a hundredth.
+func (r *room) state() (open int64, full bool) {
+	open = r.open.Load()
+	if r.full.Load() && open <= r.max-max(1, r.max/reserveFraction) {
+		r.full.Store(false)
+	}
+	return open, r.full.Load()
+}
+
+// admit is epoll.Options.Admit.
+func (s *shard) admit() bool {
+	return s.refusing < s.gw.refusalsMax || !s.draining && s.gw.room.open.Load() < s.gw.room.max
+}
+
+// takePlace counts a new connection in, or makes it one that is only told to go.
+func (s *shard) takePlace(d *device) {
+	if !s.draining && s.gw.room.enter() {
+		return
+	}
+	d.unwelcome = true
+	s.refusing++
+	if s.draining {
+		s.count.turnedAwayDraining++
+	} else {
+		s.count.turnedAwayFull++
+	}
+}
+
+// givePlace counts it out.
+func (s *shard) givePlace(d *device) {
+	if d.unwelcome {
+		s.refusing--
+		return
+	}
+	s.gw.room.leave()
+}
+
+// turnAway answers the CONNECT of a device that there is no room for.
+func (s *shard) turnAway(c *epoll.Conn, d *device) {
+	why, code := reasonFull, mqtt.QuotaExceeded
+	if s.draining {
+		why, code = reasonShutdown, mqtt.ServerUnavailable
+	}
+	s.count.refusedConnects++
+	s.connack = mqtt.ConnackOut{Reason: code, MaxQoS: allQoS}
+	s.send(c, d, mqtt.AppendConnack(s.scratch[:0], d.version, &s.connack))
+	s.close(c, d, why)
+}
+
+// turnAwayHTTP answers the WebSocket handshake of such a device with 503, or with what is wrong with it.
+func (s *shard) turnAwayHTTP(c *epoll.Conn, d *device, p []byte) (rest []byte) {
+	out, _, _, status := s.noUpgrade.Upgrade(c.Begin(), p)
+	c.End(out)
+	switch {
+	case status == 0:
+		return p
+	case s.draining:
+		s.close(c, d, reasonShutdown)
+	default:
+		s.close(c, d, reasonFull)
+	}
+	return nil
+}
+
+// noUpgrade is the policy of a gateway without room.
+func noUpgrade(origins []string) ws.Policy {
+	return ws.Policy{Origins: origins, Accept: func([]byte, []string) (string, int) { return "", http.StatusServiceUnavailable }}
+}

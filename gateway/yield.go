@@ -1,0 +1,93 @@
+package gateway
+
+import (
+	"github.com/tidegate/tidegate/epoll"
+	"github.com/tidegate/tidegate/gateway/mqtt"
+	"github.com/tidegate/tidegate/session"
+)
+
+// claim tells the other gateways that a client id has connected here.
+func (s *shard) claim(c *epoll.Conn, sess *session.Session, clean bool) {
+	x := s.gw.claims
+	if x == nil || !x.timed.Load() {
+		return
+	}
+	at := x.next()
+	*s.claimedAt.At(c.Slot()) = at
+	x.add(sess.ClientID(), at, clean)
+}
+
+// claimOf is when the connection in a slot claimed its client id. One that was there before anybody else has the earliest
+// time there is.
+func (s *shard) claimOf(slot uint32) uint64 { return max(1, *s.claimedAt.At(slot)) }
+
+// claimSome goes on with claiming everything again.
+func (s *shard) claimSome() {
+	x := s.gw.claims
+	switch {
+	case x.alone.Load():
+		s.claimFrom = 0
+		return
+	case !x.roomy():
+		return // the next tick is a second away at most
+	}
+	s.claimFrom = s.loop.EachFrom(s.claimFrom, claimStep, func(c *epoll.Conn) {
+		if d := s.devices.At(c.Slot()); d.sess != nil {
+			x.add(d.sess.ClientID(), s.claimOf(c.Slot()), false)
+		}
+	})
+	if s.claimFrom != 0 {
+		s.loop.Wake()
+	}
+}
+
+// hearClaims settles who has the client ids that another gateway claims.
+func (s *shard) hearClaims(list []claim) {
+	for i := range list {
+		k := &list[i]
+		sess := s.table.Get(k.id)
+		if sess == nil {
+			continue
+		}
+		if owner := sess.Owner(); owner != 0 {
+			mine := s.claimOf(epoll.Handle(owner).Slot())
+			if mine > k.at || mine == k.at && s.gw.claims.self > k.by {
+				s.gw.claims.add(sess.ClientID(), mine, false) // it has not heard of ours
+				continue
+			}
+		}
+		s.yield(k)
+	}
+}
+
+// elsewhere is the owner of a session that another gateway has; no handle of a connection is like it.
+const elsewhere = ^uint64(0)
+
+// yield ends the session of a client id that is at another gateway now, as if that connection had come here and gone at
+// once: so the will, and the connection that had the session, fare as in any takeover. What was queued is dropped and
+// counted, and nothing is queued any more.
+func (s *shard) yield(k *claim) {
+	now := s.loop.NowSec()
+	s.out.Reset()
+	sess, _ := s.table.Open(now, &session.Connect{ClientID: k.id, CleanStart: k.clean, Version: uint8(mqtt.V5)}, elsewhere, &s.out)
+	if s.evict(s.out.Evict) {
+		s.count.takenElsewhere++
+	}
+	if sess != nil {
+		s.event = session.Event{Kind: session.Lost, Owner: elsewhere}
+		sess.Step(now, &s.event, &s.out)
+	}
+	s.applyTable(&s.out)
+}
+
+// tellShard runs f on the shard's loop; it waits for room in the inbox, or until the gateway stops.
+func (g *Gateway) tellShard(s *shard, f func(s *shard)) {
+	room := make(chan struct{}, 1)
+	for !s.inbox.put(s.loop, note{do: f}, func() { room <- struct{}{} }) {
+		select {
+		case <-room:
+		case <-g.stopped:
+			return
+		}
+	}
+}
