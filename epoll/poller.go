@@ -18,7 +18,6 @@ const wakeTag = -1
 type poller struct {
 	epfd   int
 	wakefd int
-	busy   bool // the last wait brought something
 	coarse bool // the kernel has no epoll_pwait2
 	events [eventsMax]unix.EpollEvent
 }
@@ -115,7 +114,6 @@ func (p *poller) waited(n int, errno unix.Errno) (int, error) {
 	default:
 		return 0, fmt.Errorf("epoll_pwait: %w", errno)
 	}
-	p.busy = n > 0
 	return n, nil
 }
 
