@@ -29,6 +29,7 @@ type Bus struct {
 	server  *embedded // nil with an external NATS
 	uplink  *link     // publishes, plain interests; no echo
 	echo    *link     // queue interests, requests
+	alone   alone
 	inbox   *inbox
 	asks    *requests
 	peers   *peers
@@ -55,7 +56,7 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 	}
 	b := &Bus{options: o, interests: make(map[uint32]*interest)}
 	if o.Embedded {
-		if b.server, err = startEmbedded(ctx, &b.options); err != nil {
+		if b.server, err = startEmbedded(ctx, &b.options, &b.alone); err != nil {
 			return nil, err
 		}
 		// In-process is the default. BenchmarkPublisher, CPU a message of client and server together on a busy machine with 2 cores: at
@@ -81,6 +82,10 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 			_ = b.Close(ctx)
 			return nil, fmt.Errorf("bus: gave up connecting: %w", ctx.Err())
 		}
+	}
+	if b.server != nil {
+		b.lookAround()
+		go b.watchAlone(running)
 	}
 	return b, nil
 }

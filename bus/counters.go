@@ -10,6 +10,7 @@ type Counters struct {
 	Republished     uint64 // QoS 1 and 2 handed again after a broken connection; these may be duplicates
 	UnconfirmedQoS0 uint64 // QoS 0 handed to a connection that broke; perhaps lost, not repeated
 	OfferRefused    uint64 // batches refused because the publisher was full
+	Unheard         uint64 // not handed to the embedded NATS: nobody was there
 	GivenUp         uint64 // not confirmed when Close ran out of time, or never handed to NATS
 
 	DropPayload  uint64 // payload and headers exceed the server's max_payload
@@ -39,11 +40,11 @@ type Counters struct {
 
 // counters are the live values of Counters. Safe from any goroutine.
 type counters struct {
-	published, publishedBytes, confirmed, republished, unconfirmed0, offerRefused, givenUp  atomic.Uint64
-	dropPayload, dropHeader, dropSubject, dropReserved, dropPoison, dropInvalid             atomic.Uint64
-	received, receivedBytes, slowDrops, inReserved, inUnmappable, inBadFields, outBadFields atomic.Uint64
-	connects, disconnects, permissionDenied                                                 atomic.Uint64
-	requests, requestTimeouts, requestNoResponder, requestsRefused                          atomic.Uint64
+	published, publishedBytes, confirmed, republished, unconfirmed0, offerRefused, givenUp, unheard atomic.Uint64
+	dropPayload, dropHeader, dropSubject, dropReserved, dropPoison, dropInvalid                     atomic.Uint64
+	received, receivedBytes, slowDrops, inReserved, inUnmappable, inBadFields, outBadFields         atomic.Uint64
+	connects, disconnects, permissionDenied                                                         atomic.Uint64
+	requests, requestTimeouts, requestNoResponder, requestsRefused                                  atomic.Uint64
 }
 
 // Counters returns the totals since Open. Safe from any goroutine, never blocks.
@@ -52,7 +53,7 @@ func (b *Bus) Counters() Counters {
 	return Counters{
 		Published: c.published.Load(), PublishedBytes: c.publishedBytes.Load(), Confirmed: c.confirmed.Load(),
 		Republished: c.republished.Load(), UnconfirmedQoS0: c.unconfirmed0.Load(),
-		OfferRefused: c.offerRefused.Load(), GivenUp: c.givenUp.Load(),
+		OfferRefused: c.offerRefused.Load(), Unheard: c.unheard.Load(), GivenUp: c.givenUp.Load(),
 		DropPayload: c.dropPayload.Load(), DropHeader: c.dropHeader.Load(), DropSubject: c.dropSubject.Load(),
 		DropReserved: c.dropReserved.Load(), DropPoison: c.dropPoison.Load(), DropInvalid: c.dropInvalid.Load(),
 		Received: c.received.Load(), ReceivedBytes: c.receivedBytes.Load(), SlowDrops: c.slowDrops.Load(),

@@ -30,7 +30,7 @@ const (
 )
 
 // startEmbedded takes the data directory, starts the server and waits until it is ready.
-func startEmbedded(ctx context.Context, o *Options) (*embedded, error) {
+func startEmbedded(ctx context.Context, o *Options, door server.Authentication) (*embedded, error) {
 	so, err := o.serverOptions()
 	if err != nil {
 		return nil, err
@@ -39,6 +39,7 @@ func startEmbedded(ctx context.Context, o *Options) (*embedded, error) {
 	if err != nil {
 		return nil, err
 	}
+	so.CustomClientAuthentication = door
 	e := &embedded{lock: lock, listen: !so.DontListen}
 	if err := e.start(ctx, o, so); err != nil {
 		_ = lock.Close()

@@ -51,6 +51,9 @@ func (b *Bus) Subscribe(id uint32, subjects []string, queue string) error {
 		return ErrInterestExists
 	}
 	b.interests[id] = it
+	if it.queue != "" {
+		b.alone.queues.Add(1)
+	}
 	w := it.link.now.Load()
 	if w == nil {
 		return nil
@@ -102,6 +105,9 @@ func (b *Bus) attach(w *wire, it *interest) error {
 func (b *Bus) detach(it *interest) {
 	it.gone.Store(true)
 	delete(b.interests, it.id)
+	if it.queue != "" {
+		b.alone.queues.Add(-1)
+	}
 	w := it.link.now.Load()
 	for _, sub := range it.subs {
 		b.countSlow(sub)

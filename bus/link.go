@@ -131,6 +131,7 @@ func (l *link) dial() (*wire, error) {
 	if s := l.bus.server; s != nil {
 		w.url = s.url()
 	}
+	w.id, _ = nc.GetClientID() // old servers have none
 	if _, err := nc.TLSConnectionState(); err != nil && nc.HeadersSupported() {
 		w.direct = w.conn
 	}

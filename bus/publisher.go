@@ -26,7 +26,8 @@ type Publisher struct {
 	done chan struct{} // closed when both goroutines have ended
 
 	mu        sync.Mutex
-	changed   sync.Cond // any of the below
+	toSend    sync.Cond // what the send goroutine waits for: a batch, a wire, the end
+	toConfirm sync.Cond // what the confirm goroutine waits for: something sent, a wire, the end
 	ring      []sending // length is a power of two
 	confirmed uint64
 	sent      uint64
@@ -65,7 +66,7 @@ const batchBytes = 256
 // half of PendingBytesMax is free again.
 func (b *Bus) NewPublisher(room func()) *Publisher {
 	p := &Publisher{bus: b, room: room, done: make(chan struct{}), ring: make([]sending, 16)}
-	p.changed.L = &p.mu
+	p.toSend.L, p.toConfirm.L = &p.mu, &p.mu
 	p.gather = time.NewTimer(0)
 	p.urgent = make(chan struct{}, 1)
 	p.hand = sender{p: p, encoder: newEncoder(b)}
@@ -105,7 +106,7 @@ func (p *Publisher) Offer(batch Batch) bool {
 	if p.bytes > p.bus.options.PendingBytesMax/4 {
 		p.hurry()
 	}
-	p.changed.Broadcast()
+	p.toSend.Signal()
 	return true
 }
 
@@ -122,6 +123,12 @@ func (p *Publisher) Pending() (batches, bytes int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return int(p.offered - p.confirmed), p.bytes
+}
+
+// stir makes both goroutines look at the state again. Called with mu held.
+func (p *Publisher) stir() {
+	p.toSend.Signal()
+	p.toConfirm.Signal()
 }
 
 func (p *Publisher) at(i uint64) *sending { return &p.ring[i&uint64(len(p.ring)-1)] }
@@ -165,7 +172,7 @@ func (p *Publisher) sendLoop() {
 		if whole {
 			p.sent++
 		}
-		p.changed.Broadcast()
+		p.toConfirm.Signal()
 		p.mu.Unlock()
 		if !whole {
 			p.awaitEnd(w)
@@ -186,13 +193,13 @@ func (p *Publisher) nextToSend() (sending, *wire, bool) {
 				p.wire = w
 				p.hand.onWire(p.confirmed < p.offered && p.at(p.confirmed).handed > 0)
 				p.sent = p.confirmed
-				p.changed.Broadcast()
+				p.toConfirm.Signal()
 			}
 			if p.sent < p.offered {
 				return *p.at(p.sent), w, true
 			}
 		}
-		p.changed.Wait()
+		p.toSend.Wait()
 	}
 }
 
@@ -206,7 +213,7 @@ func (p *Publisher) awaitEnd(w *wire) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for p.bus.uplink.now.Load() == w && !p.finished() {
-		p.changed.Wait()
+		p.toSend.Wait()
 	}
 }
 
@@ -233,7 +240,7 @@ func (p *Publisher) confirmLoop() {
 		}
 		// After a timeout the server is only slow: ask again. Otherwise the wire is closed.
 		for !errors.Is(err, nats.ErrTimeout) && p.wire == w && !p.finished() {
-			p.changed.Wait()
+			p.toConfirm.Wait()
 		}
 		p.mu.Unlock()
 	}
@@ -250,7 +257,7 @@ func (p *Publisher) nextToConfirm() (*wire, uint64, bool) {
 		if p.sent > p.confirmed {
 			return p.wire, p.sent, true
 		}
-		p.changed.Wait()
+		p.toConfirm.Wait()
 	}
 }
 
@@ -268,7 +275,7 @@ func (p *Publisher) confirm(target uint64) {
 		p.refused = false
 	}
 	if p.draining {
-		p.changed.Broadcast()
+		p.stir()
 	}
 	p.mu.Unlock()
 	for i := range p.settled {
@@ -287,7 +294,7 @@ func (p *Publisher) confirm(target uint64) {
 func (p *Publisher) wake() {
 	p.mu.Lock()
 	p.hurry()
-	p.changed.Broadcast()
+	p.stir()
 	p.mu.Unlock()
 }
 
@@ -296,7 +303,7 @@ func (p *Publisher) drain() {
 	p.mu.Lock()
 	p.draining = true
 	p.hurry()
-	p.changed.Broadcast()
+	p.stir()
 	p.mu.Unlock()
 }
 
@@ -305,6 +312,6 @@ func (p *Publisher) giveUp() {
 	p.mu.Lock()
 	p.abandoned = true
 	p.hurry()
-	p.changed.Broadcast()
+	p.stir()
 	p.mu.Unlock()
 }

@@ -13,6 +13,7 @@ import (
 // wire is one connection to NATS, from its dial to its end. Safe from any goroutine once its link shows it.
 type wire struct {
 	nc         *nats.Conn
+	id         uint64 // the server's number of it
 	url        string
 	maxPayload int
 	subs       map[*nats.Subscription]struct{} // guarded by Bus.op

@@ -18,7 +18,7 @@ import (
 // GATEWAY_NATS_URL) and the flags are three ways to fill this one struct; the tags are the only schema.
 type Config struct {
 	Node      string     `yaml:"node" doc:"name of this gateway in NATS, logs and metrics; default: the host name"`
-	Loops     int        `yaml:"loops" doc:"event loops; 0 is one per core"`
+	Loops     int        `yaml:"loops" doc:"event loops; 0 is one for every two cores"`
 	Listeners []string   `yaml:"listeners" doc:"where devices connect: mqtt://ADDR, ws://ADDR or any://ADDR (both on one port)"`
 	SharePort bool       `yaml:"share_port" doc:"let other gateways of this user listen on the same addresses, as one gateway; needs an external NATS"`
 	Admin     string     `yaml:"admin" doc:"address of /livez, /readyz and /metrics; empty for none"`

@@ -59,6 +59,7 @@ func allocRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	for _, s := range g.shards {
+		s.uplink.outlets[0].alone = func(*batch) bool { return false }
 		s.uplink.outlets[0].offer = func(b *batch) bool {
 			b.Done()
 			return true
@@ -180,6 +181,7 @@ func TestAllocationsWithNATS(t *testing.T) {
 	const bursts = 800
 	for qos := range byte(2) {
 		r := start(t)
+		r.nats() // or NATS would be given nothing
 		pub, sub := r.connect(mqtt.V311, r.ids("pub", 0, 1)[0]), r.connect(mqtt.V311, r.ids("sub", 0, 1)[0])
 		sub.subscribe(qos, "flow/x")
 		f := newStream(t, pub, sub, qos)

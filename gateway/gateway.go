@@ -211,7 +211,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	for _, s := range g.shards {
 		go func() {
 			err := s.loop.Run()
-			s.uplink.flush() // wills of devices that the end of the loop closed
+			s.uplink.flush(s.loop.Now()) // wills of devices that the end of the loop closed
 			ended <- err
 		}()
 	}

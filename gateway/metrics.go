@@ -159,6 +159,7 @@ var metricTable = []struct {
 	{"gateway_nats_connected", "1 while NATS is connected.", nil},
 	{"gateway_nats_reconnects_total", "Times the connection to NATS came back.", nil},
 	{"gateway_nats_published_total", "Messages handed to NATS.", nil},
+	{"gateway_nats_unheard_total", "Messages of devices not handed to the embedded NATS, because nobody was there to hear them.", nil},
 	{"gateway_nats_repeated_total", "Messages published again after a lost connection.", nil},
 	{"gateway_nats_dropped_total", "Messages for or from NATS that were lost.", []string{"reason"}},
 	{"gateway_nats_refused_total", "What NATS or its permissions refused.", []string{"what"}},

@@ -26,6 +26,7 @@ func (e emitter) nats(g *Gateway) {
 	}
 	e.counter("gateway_nats_reconnects_total", float64(status.Reconnects))
 	e.counter("gateway_nats_published_total", float64(n.Published))
+	e.counter("gateway_nats_unheard_total", float64(n.Unheard))
 	e.counter("gateway_nats_repeated_total", float64(n.Republished))
 	e.counter("gateway_nats_received_total", float64(n.Received))
 	e.gauge("gateway_nats_subscriptions", float64(g.interests.count()))

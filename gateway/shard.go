@@ -166,8 +166,13 @@ func (s *shard) OnTickEnd() {
 	if len(s.moving) > 0 {
 		s.moveHome()
 	}
+	if until, gathers := s.uplink.gathers(s.loop.Now()); gathers {
+		s.loop.WakeAt(until)
+		return
+	}
 	wasFull := s.uplink.full()
-	s.uplink.flush()
+	s.uplink.flush(s.loop.Now())
+	s.loop.WakeAt(0)
 	if wasFull && !s.uplink.full() && len(s.uplink.paused) > 0 {
 		s.resumePublishers()
 		s.loop.Wake() // what they left unread is offered in the next tick

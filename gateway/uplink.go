@@ -15,20 +15,23 @@ const uplinkTickBytesMax = 4 << 20
 // cannot take a batch at once get it later, in order, and until then no publisher is read: that is all the back-pressure
 // there is, and it loses nothing. Owned by one shard, but for the flag room.
 type uplink struct {
-	now     *batch // this tick's messages; nil while there are none
-	outlets []outlet
-	blocked int         // outlets that hold batches back
-	held    int         // bytes of these
-	room    atomic.Bool // set by consumers that can take more; read on the loop
-	paused  []epoll.Handle
-	pool    batchPool
+	now       *batch // messages not yet offered; nil while there are none
+	outlets   []outlet
+	hurry     bool        // another shard wants something of now
+	offeredAt int64       // when NATS was offered a batch, by the loop's clock
+	blocked   int         // outlets that hold batches back
+	held      int         // bytes of these
+	room      atomic.Bool // set by consumers that can take more; read on the loop
+	paused    []epoll.Handle
+	pool      batchPool
 }
 
 // outlet is one consumer and what it could not take yet.
 type outlet struct {
 	offer   func(b *batch) bool
-	wants   func(topic []byte) bool // nil: everything
-	wanted  bool                    // this tick's batch has something for it
+	wants   func(topic []byte) bool // asked for each message; nil: NATS
+	wanted  bool                    // the batch has something for it
+	alone   func(b *batch) bool     // of NATS: nobody there would hear the batch
 	backlog []*batch
 }
 
@@ -47,7 +50,7 @@ func (u *uplink) add(m *session.Message, client string) bool {
 		return false
 	}
 	if u.now != nil && u.now.Bytes() > uplinkHeldBytesMax {
-		u.flush() // a mass of wills at once
+		u.flush(u.offeredAt) // a mass of wills at once
 	}
 	if u.now == nil {
 		u.now = u.pool.take()
@@ -59,21 +62,41 @@ func (u *uplink) add(m *session.Message, client string) bool {
 	g.user = u.now.keep(m.User)
 	for i := range u.outlets {
 		o := &u.outlets[i]
-		o.wanted = o.wanted || o.wants == nil || o.wants(m.Topic)
+		if o.wants != nil && !o.wanted && o.wants(m.Topic) {
+			o.wanted, u.hurry = true, true
+		}
 	}
 	return true
 }
 
-// flush offers this tick's batch to every outlet that wants something of it.
-func (u *uplink) flush() {
+// A batch for NATS only gathers while the one before is young, or until it has gatherBytes: each wakes three goroutines,
+// and with them often a thread. A message after a pause never waits. See decision 0005 for the numbers.
+const (
+	gatherNanos = 200_000
+	gatherBytes = 64 << 10
+)
+
+// gathers tells whether the batch may wait for more, and until when.
+func (u *uplink) gathers(now int64) (until int64, yes bool) {
+	until = u.offeredAt + gatherNanos
+	return until, now < until && u.now != nil && !u.hurry && u.now.Bytes() < gatherBytes
+}
+
+// flush offers the batch to every outlet that wants something of it.
+func (u *uplink) flush(now int64) {
 	b := u.now
 	if b == nil {
 		return
 	}
-	u.now = nil
+	u.now, u.hurry = nil, false
 	b.refs.Store(int32(len(u.outlets)))
 	for i := range u.outlets {
 		o := &u.outlets[i]
+		if o.wants == nil {
+			if o.wanted = !o.alone(b); o.wanted {
+				u.offeredAt = now
+			}
+		}
 		if !o.wanted {
 			b.release()
 			continue
@@ -183,7 +206,16 @@ func (s *shard) openOutlets() {
 		s.loop.Wake()
 	}
 	publisher := s.gw.bus.NewPublisher(room)
-	s.uplink.outlets = append(s.uplink.outlets, outlet{offer: func(b *batch) bool { return publisher.Offer(b) }})
+	s.uplink.outlets = append(s.uplink.outlets, outlet{
+		offer: func(b *batch) bool { return publisher.Offer(b) },
+		alone: func(b *batch) bool {
+			alone := s.gw.bus.Alone()
+			if alone {
+				s.gw.bus.Unheard(b.Len())
+			}
+			return alone
+		},
+	})
 	for _, other := range s.gw.shards {
 		if other == s {
 			continue

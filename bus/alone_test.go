@@ -1,0 +1,88 @@
+package bus
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+func TestAlone(t *testing.T) {
+	ctx := t.Context()
+	b, err := Open(ctx, Options{Embedded: true, Node: "n", DataDir: t.TempDir(), ListenAddr: "127.0.0.1:0", Receive: func([]Inbound) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close(ctx)
+	is := func(want bool, when string) {
+		t.Helper()
+		if b.Alone() != want {
+			t.Errorf("%s: alone is %v", when, !want)
+		}
+	}
+	is(true, "at the start")
+	plain := AppendFilterSubjects([]byte("devices/#"))
+	if err := b.Subscribe(1, plain, ""); err != nil {
+		t.Fatal(err)
+	}
+	is(true, "with a plain interest, which does not hear what we publish")
+	if err := b.Subscribe(2, plain, "workers"); err != nil {
+		t.Fatal(err)
+	}
+	is(false, "with a queue interest, which does")
+	if err := b.Unsubscribe(2); err != nil {
+		t.Fatal(err)
+	}
+	is(true, "after it")
+
+	guest := func() *nats.Conn {
+		nc, err := nats.Connect(b.ClientURL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return nc
+	}
+	// leave waits until the server has forgotten a client, and looks.
+	leave := func(nc *nats.Conn) {
+		nc.Close()
+		for b.server.server.NumClients() != 2 {
+			time.Sleep(time.Millisecond)
+		}
+		b.lookAround()
+	}
+	nc := guest()
+	is(false, "with a client")
+	b.lookAround()
+	is(false, "with a client, after a look")
+	leave(nc)
+	is(true, "after the client left")
+
+	nc = guest()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "UP", Subjects: []string{"devices.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	leave(nc)
+	is(false, "with a stream")
+	b.lookAround()
+	is(false, "with a stream, after another look")
+	nc = guest()
+	if js, err = jetstream.New(nc); err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteStream(ctx, "UP"); err != nil {
+		t.Fatal(err)
+	}
+	leave(nc)
+	is(true, "after the stream is gone")
+
+	// The new connection of our own passes the hook as well.
+	b.uplink.now.Load().kill()
+	for b.uplink.now.Load() == nil || b.Alone() {
+		time.Sleep(time.Millisecond)
+	}
+}
