@@ -30,7 +30,7 @@ var flagTable = []struct{ name, path, usage string }{
 	{"nats-tls-key", "nats.tls.key", "PEM `FILE` of the client key"},
 	{"data", "data", "`DIR` of the embedded NATS server's streams"},
 	{"node", "node", "`NAME` of this gateway in NATS, logs and metrics"},
-	{"loops", "loops", "event loops, `N`; 0 is one per core"},
+	{"loops", "loops", "event loops, `N`; 0 is one for every two cores"},
 	{"log-level", "log.level", "`LEVEL`: debug, info, warn or error"},
 	{"log-format", "log.format", "`FORMAT`: json, pretty or auto"},
 	{"diagnostics", "diagnostics", "offer /echo on WebSocket listeners"},

@@ -83,7 +83,7 @@ func (r *ready) writeEvent(w io.Writer) {
 // writeBanner writes lines to copy and paste.
 func (r *ready) writeBanner(w io.Writer) {
 	var out strings.Builder
-	fmt.Fprintf(&out, "\n  gateway %s · %s · %d loops · nofile %s\n\n", r.Version, r.Platform, r.Loops, grouped(r.OpenFilesMax))
+	fmt.Fprintf(&out, "\n  gateway %s · %s · loops %d · nofile %s\n\n", r.Version, r.Platform, r.Loops, grouped(r.OpenFilesMax))
 	row := func(name, value, note string) {
 		out.WriteString(strings.TrimRight(fmt.Sprintf("  %-11s %-35s  %s", name, value, note), " ") + "\n")
 	}

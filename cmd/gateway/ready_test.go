@@ -31,7 +31,7 @@ func TestBanner(t *testing.T) {
 	var out strings.Builder
 	readyFor(t, "mqtt://127.0.0.1:1883", "ws://127.0.0.1:8083").writeBanner(&out)
 	want := `
-  gateway 1.2.3 · linux/amd64 · 2 loops · nofile 1,048,576
+  gateway 1.2.3 · linux/amd64 · loops 2 · nofile 1,048,576
 
   MQTT        mqtt://127.0.0.1:1883                anonymous OK (loopback only)
   WebSocket   ws://127.0.0.1:8083/mqtt             anonymous OK (loopback only)

@@ -66,13 +66,15 @@ func stopOnSignal(cancel context.CancelFunc, log zerolog.Logger) {
 const procsMin = 4
 
 // reserveProcs fixes the number of loops and raises GOMAXPROCS above it: a loop may hold its P through a whole tick, and
-// with one P per loop the goroutines of NATS and the collector would wait for it. A GOMAXPROCS of the operator stays.
+// with one P per loop the goroutines of NATS and the collector would wait for it. A GOMAXPROCS of the operator stays. Half
+// the cores are left to NATS, the collector and the kernel's network; see decision 0006.
 func reserveProcs(loops int) int {
+	procs := runtime.GOMAXPROCS(0)
 	if loops == 0 {
-		loops = runtime.GOMAXPROCS(0)
+		loops = (procs + 1) / 2
 	}
 	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(max(loops+2, procsMin))
+		runtime.GOMAXPROCS(max(procs, loops+2, procsMin))
 	}
 	return loops
 }
