@@ -35,6 +35,10 @@ type bench struct {
 	mark     uint32 // of the first run; what is left over by another bench has another one
 }
 
+// benchDuration is enough for hundreds of milliseconds of the cheapest server's CPU time, and short enough for all
+// contenders in all scenarios three times in half an hour.
+const benchDuration = 6 * time.Second
+
 // smokeDuration is enough for some messages of every device.
 const smokeDuration = 300 * time.Millisecond
 
@@ -59,7 +63,7 @@ func benchCommand() *cobra.Command {
 	fs.StringSliceVar(&b.contenderNames, "contenders", nil, "which of "+strings.Join(contenderNames(), ",")+" (default all)")
 	fs.StringSliceVar(&b.scenarioNames, "scenarios", nil, "which of those above (default all)")
 	fs.IntVar(&b.repeat, "repeat", 3, "runs of each contender in each scenario")
-	fs.DurationVar(&b.duration, "duration", 10*time.Second, "of the traffic of a run")
+	fs.DurationVar(&b.duration, "duration", benchDuration, "of the traffic of a run")
 	fs.BoolVar(&b.smoke, "smoke", false, "one short run of each with few devices: are the results right, whatever the figures")
 	fs.StringVar(&b.out, "out", "", "write the tables as Markdown to this file (default standard output)")
 	fs.StringVar(&b.json, "json", "", "write every run as JSON to this file")
@@ -113,7 +117,11 @@ func (b *bench) run(ctx context.Context, stdout io.Writer) (err error) {
 	if field, tables, err = b.build(ctx, rep, field, tables); err != nil {
 		return err
 	}
+	if !b.smoke {
+		fmt.Fprintf(b.progress, "about %v in all\n", b.estimate(field, tables).Round(time.Minute))
+	}
 	b.measure(ctx, rep, field, tables)
+	rep.Musts = benchMusts(rep)
 	if err := b.write(stdout, rep); err != nil {
 		return err
 	}
@@ -154,10 +162,11 @@ func (b *bench) build(ctx context.Context, rep *benchReport, field []*contender,
 // buildOne builds one; what cannot be built is noted and skipped, unless ctx has ended.
 func (b *bench) buildOne(ctx context.Context, rep *benchReport, c *contender, consequence string) (ok bool, err error) {
 	fmt.Fprintf(b.progress, "building %s\n", c.name)
-	err = b.yard.make(ctx, c)
+	version, err := b.yard.make(ctx, c)
 	var missing *missingError
 	switch {
 	case err == nil:
+		rep.Contenders = append(rep.Contenders, builtContender{Contender: c.name, Version: version, Tuned: c.tuned})
 		return true, nil
 	case ctx.Err() != nil:
 		return false, ctx.Err()
@@ -169,6 +178,24 @@ func (b *bench) buildOne(ctx context.Context, rep *benchReport, c *contender, co
 		fmt.Fprintf(b.progress, "skipping %s%s: %v\n", c.name, consequence, err)
 	}
 	return false, nil
+}
+
+// estimate is how long all runs will take, if every server keeps up.
+func (b *bench) estimate(field []*contender, tables []*benchScenario) (all time.Duration) {
+	const around = 2 * time.Second // to start and to end processes, and to settle
+	connecting := func(devices int) time.Duration { return time.Duration(devices) * time.Second / benchConnectRate }
+	for _, s := range tables {
+		run := connecting(s.publishers+s.subscribers) + b.duration + around
+		if s.idle[0] > 0 {
+			run = connecting(s.idle[0]+s.idle[1]) + 2*(min(b.duration, benchIdleHold)+around)
+		}
+		for _, c := range field {
+			if s.takes(c) {
+				all += run * time.Duration(b.repeat)
+			}
+		}
+	}
+	return all
 }
 
 // measure makes all runs.
@@ -226,24 +253,12 @@ func (b *bench) trial(ctx context.Context, s *benchScenario, c *contender, turn 
 
 // once starts the servers, lets a fleet loose on them, and ends them.
 func (b *bench) once(ctx context.Context, s *benchScenario, c *contender, turn, connections int) (r *runner, res *result, err error) {
-	dir, err := os.MkdirTemp("", "devices-sim-bench-")
+	servers, err := newRack()
 	if err != nil {
 		return nil, nil, err
 	}
-	defer func() { _ = os.RemoveAll(dir) }() // a temporary one
-	var servers []*benchServer
-	defer func() {
-		for _, server := range slices.Backward(servers) {
-			err = errors.Join(err, server.stop())
-		}
-	}()
-	start := func(c *contender, at address) error {
-		server, err := b.yard.start(ctx, c, at, dir)
-		if err == nil {
-			servers = append(servers, server)
-		}
-		return err
-	}
+	defer func() { err = errors.Join(err, servers.stop()) }()
+	start := func(c *contender, at address) error { return servers.start(ctx, c.name, b.yard.server(c, at)) }
 	at, verify, err := b.far(s, start)
 	if err != nil {
 		return nil, nil, err
@@ -266,12 +281,8 @@ func (b *bench) once(ctx context.Context, s *benchScenario, c *contender, turn, 
 		return nil, nil, err
 	}
 	r = &runner{o: o, spawn: b.spawn, now: b.now, view: newView(io.Discard), settleNanos: settleMax, verifyURL: verify, command: b.command}
-	for _, server := range slices.Backward(servers) { // the contender first
-		w, err := watch(server.cmd.Process.Pid)
-		if err != nil {
-			return nil, nil, err
-		}
-		r.servers = append(r.servers, w)
+	if r.servers, err = servers.watch(); err != nil { // the contender first
+		return nil, nil, err
 	}
 	res, err = r.run(ctx)
 	return r, res, err

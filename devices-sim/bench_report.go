@@ -18,8 +18,17 @@ type benchReport struct {
 	Repeat      int                `json:"repeat"`
 	DurationSec float64            `json:"duration_sec"`
 	Smoke       bool               `json:"smoke"`
+	Contenders  []builtContender   `json:"contenders,omitempty"`
 	Skipped     []skippedContender `json:"skipped,omitempty"`
+	Musts       []must             `json:"musts,omitempty"`
 	Tables      []benchTable       `json:"scenarios"`
+}
+
+// builtContender is one that was measured, or stood beside it.
+type builtContender struct {
+	Contender string `json:"contender"`
+	Version   string `json:"version"`
+	Tuned     string `json:"tuned,omitempty"` // where it is not at its defaults
 }
 
 // skippedContender is one that was not measured: not installed, or broken.
@@ -156,10 +165,23 @@ func (rep *benchReport) markdown(out io.Writer) {
 			p("\nNot measured: %s could not be built.", s.Contender)
 		}
 	}
+	rep.markdownMusts(p)
+	if len(rep.Contenders) > 0 {
+		p("\n## Contenders\n\n| Contender | Version | Not at its defaults |\n|---|---|---|")
+		for _, c := range rep.Contenders {
+			p("| %s | %s | %s |", c.Contender, c.Version, c.Tuned)
+		}
+	}
 	for i := range rep.Tables {
 		rep.Tables[i].markdown(p)
 	}
 }
+
+// The contender, and its figure, that the others are told as a multiple of.
+const (
+	comparedWith   = "mosquitto"
+	comparedFigure = "cpu_us_per_message"
+)
 
 // markdown writes one scenario.
 func (t *benchTable) markdown(p func(format string, args ...any)) {
@@ -173,6 +195,11 @@ func (t *benchTable) markdown(p func(format string, args ...any)) {
 			line += "--:|"
 		}
 	}
+	base, compared := t.median(comparedWith, comparedFigure)
+	if compared = compared && base > 0 && len(t.Rows) > 1; compared {
+		head += " CPU × " + comparedWith + " |"
+		line += "--:|"
+	}
 	p("%s\n%s", head, line)
 	for _, row := range t.Rows {
 		text := "| " + row.Contender + " |"
@@ -182,6 +209,11 @@ func (t *benchTable) markdown(p func(format string, args ...any)) {
 			} else {
 				text += " – |"
 			}
+		}
+		if s, ok := row.Summary[comparedFigure]; compared && ok {
+			text += fmt.Sprintf(" %.2f |", s.Median/base)
+		} else if compared {
+			text += " – |"
 		}
 		p("%s", text)
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -29,8 +30,50 @@ type benchServer struct {
 	name   string
 	cmd    *exec.Cmd
 	stderr string        // file
+	ready  string        // the line that said so
 	ended  chan struct{} // closed when the process has ended and err is set
 	err    error
+}
+
+// rack is the servers of one run, in a temporary directory. Owned by one goroutine.
+type rack struct {
+	dir     string
+	servers []*benchServer
+}
+
+func newRack() (*rack, error) {
+	dir, err := os.MkdirTemp("", "devices-sim-bench-")
+	return &rack{dir: dir}, err
+}
+
+// start starts a server and returns once it accepts connections. The name is told when something goes wrong with it.
+func (k *rack) start(ctx context.Context, name string, cmd *exec.Cmd) error {
+	s, err := launch(ctx, name, cmd, k.dir)
+	if err == nil {
+		k.servers = append(k.servers, s)
+	}
+	return err
+}
+
+// watch looks at all servers, the last one first.
+func (k *rack) watch() (list []*watched, err error) {
+	for _, s := range slices.Backward(k.servers) {
+		w, err := watch(s.cmd.Process.Pid)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, w)
+	}
+	return list, nil
+}
+
+// stop ends all servers, the last one first.
+func (k *rack) stop() (err error) {
+	for _, s := range slices.Backward(k.servers) {
+		err = errors.Join(err, s.stop())
+	}
+	_ = os.RemoveAll(k.dir) // a temporary one
+	return err
 }
 
 // launch starts a server and waits until it says that it accepts connections: a line "ready", or the gateway's ready
@@ -55,7 +98,7 @@ func launch(ctx context.Context, name string, cmd *exec.Cmd, dir string) (*bench
 		stdout.Close()
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	ready := make(chan struct{})
+	ready := make(chan string, 1)
 	go listenReady(stdout, ready)
 	go func() {
 		s.err = cmd.Wait()
@@ -64,7 +107,7 @@ func launch(ctx context.Context, name string, cmd *exec.Cmd, dir string) (*bench
 	late := time.NewTimer(serverReadyMax)
 	defer late.Stop()
 	select {
-	case <-ready:
+	case s.ready = <-ready:
 		return s, nil
 	case <-s.ended:
 		return nil, s.complaint("ended before it was ready", s.err)
@@ -78,12 +121,12 @@ func launch(ctx context.Context, name string, cmd *exec.Cmd, dir string) (*bench
 	return nil, err
 }
 
-// listenReady reads a server's standard output to its end and closes ready at the line that says so.
-func listenReady(stdout *os.File, ready chan<- struct{}) {
+// listenReady reads a server's standard output to its end and passes the line on that says that it is ready.
+func listenReady(stdout *os.File, ready chan<- string) {
 	defer stdout.Close()
 	for lines := bufio.NewScanner(stdout); lines.Scan(); {
 		if line := lines.Text(); ready != nil && (line == "ready" || strings.HasPrefix(line, `{"event":"ready"`)) {
-			close(ready)
+			ready <- line
 			ready = nil
 		}
 	}

@@ -20,6 +20,15 @@ func TestBenchTables(t *testing.T) {
 		t.Fatal(err)
 	}
 	seen := map[string]bool{}
+	readme, err := os.ReadFile("contenders/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range contenders {
+		if c.tuned == "" || (c.folder != "" && !strings.Contains(string(readme), "- **"+c.name+"**: ")) {
+			t.Errorf("nobody knows how %s is tuned", c.name)
+		}
+	}
 	for _, c := range append([]contender{natsHelper}, contenders...) {
 		if seen[c.name] {
 			t.Errorf("two contenders %s", c.name)
@@ -65,6 +74,70 @@ func TestBenchTables(t *testing.T) {
 				t.Errorf("%s: want one of idle, flatOut, rate", s.name)
 			}
 		}
+	}
+}
+
+// TestBenchLasts: what the command does without flags is done within half an hour and a little.
+func TestBenchLasts(t *testing.T) {
+	field, _ := pick("", contenders, func(c *contender) string { return c.name }, nil)
+	tables, _ := pick("", benchScenarios, func(s *benchScenario) string { return s.name }, nil)
+	b := &bench{repeat: 3, duration: benchDuration}
+	if d := b.estimate(field, tables); d < 20*time.Minute || d > 33*time.Minute {
+		t.Error(d)
+	}
+	b = &bench{repeat: 2, duration: time.Second}
+	// 100 connections in 50 ms, a second, and two around it, of two contenders twice.
+	if d := b.estimate(field[:2], tables[1:2]); d != 4*3050*time.Millisecond {
+		t.Error(d)
+	}
+}
+
+// TestBenchMusts: each must is about something that is measured; met up to its bound, missed beyond, unknown without.
+func TestBenchMusts(t *testing.T) {
+	for _, m := range benchMustTable {
+		one := func(contender string, value float64) benchRow {
+			return benchRow{Contender: contender, Runs: []trial{{Figures: map[string]float64{m.figure: value}}}}
+		}
+		judged := func(rows ...benchRow) must {
+			rep := &benchReport{}
+			rep.add(benchTable{Scenario: "another"})
+			rep.add(benchTable{Scenario: m.scenario, Rows: rows})
+			for _, got := range benchMusts(rep) {
+				if got.Name == m.scenario+": "+m.header() {
+					return got
+				}
+			}
+			t.Fatalf("%+v is not judged", m)
+			return must{}
+		}
+		tables, err := pick("scenarios", benchScenarios, func(s *benchScenario) string { return s.name }, []string{m.scenario})
+		if err != nil {
+			t.Fatal(err)
+		}
+		theirs := 1.0
+		if m.times != "" {
+			theirs = 8
+			rival, err := pick("contenders", contenders, func(c *contender) string { return c.name }, []string{m.times})
+			if err != nil || !tables[0].takes(rival[0]) {
+				t.Errorf("%+v: %v", m, err)
+			}
+			if got := judged(one("tidegate", 1)); got.Verdict() != "unknown" {
+				t.Errorf("%+v", got)
+			}
+		}
+		for value, want := range map[float64]string{m.most: "met", m.most * 1.01: "MISSED", m.moonshot: "met"} {
+			got := judged(one("tidegate", value*theirs), one("mosquitto", theirs))
+			if got.Verdict() != want || (got.Note != "") != (value <= m.moonshot && m.moonshot > 0) {
+				t.Errorf("%v: %+v", value, got)
+			}
+		}
+		if got := judged(one("mosquitto", 1)); got.Verdict() != "unknown" {
+			t.Errorf("%+v", got)
+		}
+	}
+	rep := &benchReport{Smoke: true, Tables: []benchTable{{Scenario: "idle"}}}
+	if list := benchMusts(rep); len(list) != 0 {
+		t.Errorf("a smoke test is judged: %+v", list)
 	}
 }
 
@@ -127,7 +200,7 @@ func TestBenchSkipsWhatIsNotInstalled(t *testing.T) {
 	b.dir = fakeYard(t, map[string]string{
 		"mochi/build.sh":     "echo first >&2; echo 'missing: go -C x mod download' >&2; exit 69",
 		"mosquitto/build.sh": "echo 'does not compile' >&2; exit 2",
-		"aedes/build.sh":     "",
+		"aedes/build.sh":     "echo something; echo 'version: aedes 7'",
 		"aedes/run.sh":       "echo 'no such port' >&2; exit 3",
 	})
 	b.contenderNames, b.scenarioNames = []string{"mochi", "mosquitto", "aedes"}, []string{"qos1-30k"}
@@ -136,7 +209,7 @@ func TestBenchSkipsWhatIsNotInstalled(t *testing.T) {
 	}
 	for _, want := range []string{
 		"Not measured: mochi is not installed. This installs it: `go -C x mod download`", "Not measured: mosquitto could not be built.",
-		"- aedes, run 1: no figures: aedes: ended before it was ready: exit status 3",
+		"| aedes | aedes 7 | concurrency", "- aedes, run 1: no figures: aedes: ended before it was ready: exit status 3",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the report has no %q:\n%s", want, &out)
@@ -226,7 +299,9 @@ func TestBenchMarkdown(t *testing.T) {
 			Kernel: "6.1", Processor: "Some CPU", Cores: 2, Memory: 16e9, Go: "go1.26", Version: "v1", Begun: "2026-01-02T03:04:05Z",
 			Command: []string{"devices-sim", "bench", "--out", "docs/benchmarks.md"},
 		},
-		Repeat: 2, Skipped: []skippedContender{{Contender: "aedes", Install: "npm ci"}},
+		Repeat: 2, Contenders: []builtContender{{"tidegate", "gateway v1", ""}, {"mosquitto", "mosquitto 2", "no persistence"}},
+		Musts:   []must{held("qos0: p99, ms", "≤ 1 × mosquitto", 2, false, "2.00: 2.00 × 1.00"), notMeasured("idle: x", "≤ 600", "tidegate has no figure")},
+		Skipped: []skippedContender{{Contender: "aedes", Install: "npm ci"}},
 	}
 	rep.add(benchTable{Scenario: "qos0", Text: "QoS 0", Parameters: "two devices", Rows: []benchRow{
 		{Contender: "tidegate", Runs: []trial{
@@ -237,6 +312,8 @@ func TestBenchMarkdown(t *testing.T) {
 			{Figures: map[string]float64{"cpu_us_per_message": 3}, Wrong: []string{"1 messages arrived twice"}},
 			{Error: "mochi: ended\nand more"},
 		}},
+		{Contender: "mosquitto", Runs: []trial{{Figures: map[string]float64{"cpu_us_per_message": 2, "latency_p99_ms": 1}}}},
+		{Contender: "aedes", Runs: []trial{{Figures: map[string]float64{"latency_p99_ms": 1}}}},
 	}})
 	var out bytes.Buffer
 	rep.markdown(&out)

@@ -28,7 +28,7 @@ func (f *fleet) push(i uint32, d *device, c *epoll.Conn) {
 		}
 		return
 	}
-	flat := f.flat && qos > 0 && d.role == good && !f.receives(i)
+	flat := f.flat && qos > 0 && d.role == good && int(i) < f.p.Pubs
 	for (flat || d.next < d.due) && canSend(c) {
 		if qos > 0 && len(d.flights) >= int(d.window) {
 			return
@@ -49,6 +49,9 @@ func (f *fleet) sendNext(i uint32, d *device, c *epoll.Conn, at int64) {
 	d.next++
 	d.sent++
 	f.count.Sent++
+	if at < f.calmUntil {
+		f.count.SentCalm++
+	}
 	f.count.Expected += uint64(f.copiesOf(i))
 	fl := flight{at: at, sequence: d.next}
 	if f.qosOf(d) == 0 {

@@ -4,6 +4,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/spf13/pflag"
 )
 
 // TestManual: docs/devices-sim.md knows every profile and every scenario of a bench with its purpose, every scenario, metric and flag it speaks of.
@@ -37,6 +39,9 @@ func TestManual(t *testing.T) {
 	}
 	flags := runCommand().Flags()
 	flags.AddFlagSet(benchCommand().Flags())
+	headline := headlineCommand().Flags()
+	headline.VisitAll(func(f *pflag.Flag) { want("`--" + f.Name) })
+	flags.AddFlagSet(headline)
 	for _, word := range strings.FieldsFunc(manual, func(r rune) bool { return strings.ContainsRune(" `\n(),:;.=[]'|", r) }) {
 		if name, ok := strings.CutPrefix(word, "--"); ok && strings.Trim(name, "-") != "" && flags.Lookup(name) == nil {
 			t.Errorf("the manual speaks of --%s", name)

@@ -29,9 +29,7 @@ type flags struct {
 	conditions []threshold
 	verify     string
 	pids       []int
-	json       string
-	csv        string
-	html       string
+	reports    reports
 }
 
 func runCommand() *cobra.Command { return runCommandOf(new(flags)) }
@@ -107,9 +105,7 @@ func (f *flags) common(cmd *cobra.Command) {
 	fs.StringVar(&f.Password, "password", "", "MQTT password")
 	fs.Uint64Var(&f.Seed, "seed", 0, "of all chance (default a new one, printed)")
 	fs.IntSliceVar(&f.pids, "pid", nil, "server process to measure; repeatable")
-	fs.StringVar(&f.json, "json", "", "write the result as JSON to this file, - for standard output")
-	fs.StringVar(&f.csv, "csv", "", "write a row for every second to this file")
-	fs.StringVar(&f.html, "html", "", "write the result as a page with charts to this file")
+	f.reports.flags(fs)
 }
 
 // resolve turns flags into options.

@@ -66,7 +66,9 @@ type fleet struct {
 	stage      stage
 	untilAt    int64 // when the stage ends whatever happened
 	stormAt    int64
-	stormNanos int64 // from the drop until all were back; negative: minus the time of the drop, not all are back
+	calmUntil  int64     // the same, also after it
+	calm       *calmPart // what was before the storm; nil until then
+	stormNanos int64     // from the drop until all were back; negative: minus the time of the drop, not all are back
 	reportAt   int64
 	intervalAt int64 // when the durations of the second at hand are to be reported
 	busyFrom   usage // when the traffic began
@@ -135,12 +137,12 @@ func newFleet(p *plan, now clock, reports chan<- report) (*fleet, error) {
 		}
 	}
 	if p.Subscribers > 0 {
-		f.arrivals, f.copies = newArrivals(&p.options, p.Subs), p.copies(sc)
+		f.arrivals, f.copies = newArrivals(&p.options, p.Others), p.copies(sc)
 	}
 	f.windowCopies = f.windowOf()
 	f.connects = p.connects(f.now)
 	f.reportAt, f.intervalAt = f.now+reportEvery, f.now+second
-	f.stormAt = never
+	f.stormAt, f.calmUntil = never, never
 	f.untilAt = f.connects.at(f.connects.end) + readySlackSec*second
 	f.loop, err = epoll.New(epoll.Options{}, f, f)
 	return f, err
@@ -166,7 +168,7 @@ func (f *fleet) run() error {
 func (f *fleet) number(i uint32) uint32 { return f.p.number(i) }
 
 // receives tells whether a device of this worker is a subscriber.
-func (f *fleet) receives(i uint32) bool { return int(i) >= f.p.Pubs }
+func (f *fleet) receives(i uint32) bool { return f.p.Subscribers > 0 && int(i) >= f.p.Pubs }
 
 // OnWake does what has become due; the timetable or an order has called.
 func (f *fleet) OnWake() {
@@ -288,26 +290,33 @@ func (f *fleet) startTraffic(startAt int64) {
 			f.untilAt = max(f.untilAt, f.sends.at(f.sends.end))
 		}
 	}
-	if f.scenario.storm && f.p.Duration > 0 {
-		f.stormAt = startAt + int64(f.p.Duration)/3
+	if after, ok := f.p.stormAfter(); ok {
+		f.calmUntil = startAt + int64(after)
+		f.stormAt = f.calmUntil
 	}
 }
 
-// storm drops every connection at once; each device returns as soon as it is told of its close.
+// storm drops every connection at once; each device returns as soon as it is told of its close. What the tick has given to a
+// connection counts as sent, so it goes out before.
 func (f *fleet) storm() {
+	f.calm = f.calmSoFar()
 	f.stormNanos, f.stormAt = -f.now, never
 	for i := range f.devices {
 		d := &f.devices[i]
 		if c := f.loop.Conn(d.conn); c != nil && d.phase == live && d.role == good {
 			d.returning = true
-			c.Close()
+			if c.Unsent() > 0 {
+				c.Finish(1)
+			} else {
+				c.Close()
+			}
 		}
 	}
 }
 
 // closeBooks counts what stayed open, and lets slow devices read at last, to see whether the server had ended them.
 func (f *fleet) closeBooks() {
-	f.cost.CPU, f.cost.Nanos = selfUsage().CPU-f.busyFrom.CPU, f.now-f.cost.begunAt
+	f.cost = f.costSoFar()
 	for i := range f.devices {
 		d := &f.devices[i]
 		f.count.Unsent += uint64(d.due - d.next)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -52,7 +53,7 @@ func simulate(t *testing.T, addr netip.AddrPort, o options, commands float64) *r
 	defer cancel()
 	r := &runner{
 		o: o, commandsRate: commands, verifyURL: "mqtt://" + addr.String(), spawn: inProcess, now: monotonic(),
-		view: &view{out: io.Discard}, settleNanos: second / 2,
+		view: &view{out: io.Discard}, settleNanos: settleMax,
 	}
 	res, err := r.run(ctx)
 	if err != nil {
@@ -155,13 +156,26 @@ func TestOrderFault(t *testing.T) {
 	}
 }
 
+// stopAt is where a view writes to that ends the run at a line it waits for.
+type stopAt struct {
+	line *regexp.Regexp
+	stop context.CancelFunc
+}
+
+func (s stopAt) Write(p []byte) (int, error) {
+	if s.line.Match(p) {
+		s.stop()
+	}
+	return len(p), nil
+}
+
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	addr := newResponder(t, &responder{refuse: true})
 	o := testOptions(addr, "mqtt", "ws")
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second/2)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	r := &runner{o: o, spawn: inProcess, now: monotonic(), view: &view{out: io.Discard}}
+	r := &runner{o: o, spawn: inProcess, now: monotonic(), view: &view{out: stopAt{regexp.MustCompile("live 20/40 .*failures [1-9]"), cancel}}}
 	res, err := r.run(ctx) // ends in order when ctx does
 	if err != nil {
 		t.Fatal(err)
@@ -182,12 +196,19 @@ func TestScenarios(t *testing.T) {
 		if !res.Passed || res.StormSec <= 0 || res.Connects.Connects != 80 || *res.Telemetry.Lost != 0 {
 			t.Fatalf("%+v %+v", res.Failures, res)
 		}
+		c, s := res.Calm, res.Storm
+		if c.Sent < 132 || c.Sent > 134 || *c.Received != c.Sent || *c.Lost != 0 || *c.Duplicates != 0 || c.Latency.Count != int64(c.Sent) || c.Closes != 0 {
+			t.Errorf("calm %+v: %d received, %d lost, %d twice", c, *c.Received, *c.Lost, *c.Duplicates)
+		}
+		if s.RecoverySec != res.StormSec || s.Connects != 40 || s.Sent+s.Skipped != 400-c.Sent || *s.Received != s.Sent || *s.Lost != 0 {
+			t.Errorf("storm %+v", s)
+		}
 	})
 	t.Run("half-open", func(t *testing.T) {
 		t.Parallel()
-		addr := newResponder(t, &responder{muteSec: 3})
+		addr := newResponder(t, &responder{muteSec: 7})
 		o := testOptions(addr, "mqtt")
-		o.Scenario, o.Duration, o.KeepAliveSec = "half-open", 5*time.Second, 2
+		o.Scenario, o.Duration, o.KeepAliveSec = "half-open", 10*time.Second, 4
 		res := simulate(t, addr, o, 0)
 		if !res.Passed || res.Bad.Closed != 4 || res.Bad.StillOpen != 0 || res.Bad.Silence.Count != 4 {
 			t.Fatalf("%+v %+v", res.Failures, res.Bad)
@@ -217,9 +238,9 @@ func TestScenarios(t *testing.T) {
 // TestKeepAlive: a fleet without traffic pings, and stays.
 func TestKeepAlive(t *testing.T) {
 	t.Parallel()
-	addr := newResponder(t, &responder{muteSec: 3})
+	addr := newResponder(t, &responder{muteSec: 6})
 	o := testOptions(addr, "mqtt")
-	o.Rate, o.KeepAliveSec, o.Duration = 0, 2, 4*time.Second
+	o.Rate, o.KeepAliveSec, o.Duration = 0, 4, 8*time.Second // a ping every 3 s
 	r := &runner{o: o, spawn: inProcess, now: monotonic(), view: &view{out: io.Discard}}
 	res, err := r.run(context.Background())
 	if err != nil || !res.Passed || res.Generator.Pings < 80 {
@@ -233,9 +254,12 @@ func TestInterrupted(t *testing.T) {
 	addr := newResponder(t, &responder{})
 	o := testOptions(addr, "mqtt")
 	o.Duration = 0
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	r := &runner{o: o, verifyURL: "mqtt://" + addr.String(), spawn: inProcess, now: monotonic(), view: &view{out: io.Discard}}
+	r := &runner{
+		o: o, verifyURL: "mqtt://" + addr.String(), spawn: inProcess, now: monotonic(), settleNanos: settleMax,
+		view: &view{out: stopAt{regexp.MustCompile("sent [1-9]"), cancel}},
+	}
 	res, err := r.run(ctx)
 	if err != nil || !res.Passed || res.Telemetry.Sent == 0 || *res.Telemetry.Lost != 0 {
 		t.Fatalf("%v %+v", err, res)

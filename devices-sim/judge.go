@@ -50,7 +50,11 @@ func (r *runner) judge(res *result, c *counters, storm int64) {
 // doubt warns when the generator was the bottleneck: then the figures are about it.
 func (r *runner) doubt(res *result) {
 	warn := func(format string, args ...any) { res.Warnings = append(res.Warnings, fmt.Sprintf(format, args...)) }
-	if lag := res.Generator.Lag; lag != nil && lag.P99 > lagWarnMS {
+	lag := res.Generator.Lag
+	if res.Calm != nil {
+		lag = res.Calm.Lag // a storm makes everybody late
+	}
+	if lag != nil && lag.P99 > lagWarnMS {
 		warn("the generator was late itself (p99 %.1f ms): the latencies say as much about it as about the server", lag.P99)
 	}
 	if busy := res.Generator.BusyPercent; busy > busyWarn {

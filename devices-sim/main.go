@@ -3,12 +3,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"runtime"
@@ -67,7 +64,7 @@ func command() *cobra.Command {
 		Short:         "Simulate fleets of MQTT and WebSocket devices",
 		SilenceErrors: true, SilenceUsage: true,
 	}
-	root.AddCommand(runCommand(), idleCommand(), profilesCommand(), compareCommand(), benchCommand(), &cobra.Command{
+	root.AddCommand(runCommand(), idleCommand(), profilesCommand(), compareCommand(), benchCommand(), headlineCommand(), &cobra.Command{
 		Use: "worker", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			runtime.GOMAXPROCS(max(runtime.NumCPU(), 2) + 1) // one for the loop, and the others as ever
@@ -108,45 +105,13 @@ func (f *flags) run(cmd *cobra.Command) error {
 		return err
 	}
 	out := cmd.OutOrStdout()
-	if f.json == "-" || f.csv == "-" || f.html == "-" {
-		out = errOut // standard output is for the report
+	if f.reports.toStdout() {
+		out = errOut
 	}
 	ended := outcome(res, f.conditions)
 	res.text(out)
-	if err := f.write(cmd.OutOrStdout(), res); err != nil {
+	if err := f.reports.write(cmd.OutOrStdout(), res); err != nil {
 		return err
 	}
 	return ended
-}
-
-// write writes the reports that were asked for.
-func (f *flags) write(stdout io.Writer, res *result) error {
-	for _, report := range []struct {
-		file  string
-		write func(io.Writer) error
-	}{{f.json, res.writeJSON}, {f.csv, res.writeCSV}, {f.html, res.writeHTML}} {
-		switch report.file {
-		case "":
-			continue
-		case "-":
-			if err := report.write(stdout); err != nil {
-				return err
-			}
-			continue
-		}
-		var text bytes.Buffer
-		if err := report.write(&text); err != nil {
-			return fmt.Errorf("%s: %w", report.file, err)
-		}
-		if err := os.WriteFile(report.file, text.Bytes(), 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (res *result) writeJSON(out io.Writer) error {
-	enc := json.NewEncoder(out)
-	enc.SetIndent("", "  ")
-	return enc.Encode(res)
 }

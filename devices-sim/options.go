@@ -16,7 +16,7 @@ type options struct {
 	Targets      []target
 	Scenario     string
 	Devices      int // publishers and subscribers together
-	Publishers   int // devices that send: all of them in a fleet without subscribers
+	Publishers   int // devices that send; in a fleet without subscribers any others only keep their connection
 	Subscribers  int // devices that receive what the others send
 	Route        route
 	Workers      int     // processes; at least one for each devicesPerWorker
@@ -26,6 +26,7 @@ type options struct {
 	QoS          byte    // of telemetry and of the command subscription
 	PayloadBytes int
 	Duration     time.Duration // of the traffic; 0: until interrupted
+	StormAfter   time.Duration `json:",omitempty"` // into the traffic, with a scenario that has a storm; 0: a third of it
 	ConnectRate  float64       // connections a second, of the whole fleet
 	KeepAliveSec uint16
 	Version      mqtt.Version
@@ -56,6 +57,8 @@ func (o *options) validate() error {
 		bad("--devices %d: want at least 1", o.Devices)
 	case o.Publishers < 1:
 		bad("--publishers %d: want at least 1, beside %d subscribers of %d devices", o.Publishers, o.Subscribers, o.Devices)
+	case o.Subscribers == 0 && o.Publishers > o.Devices:
+		bad("--publishers %d of --devices %d: want no more than all", o.Publishers, o.Devices)
 	case o.Devices > 120*devicesPerWorker:
 		bad("--devices %d: more than one machine's source addresses and descriptors allow", o.Devices)
 	}
@@ -128,28 +131,40 @@ func (o *options) messages() uint64 {
 	return uint64(o.Rate * o.Duration.Seconds())
 }
 
+// stormAfter is when into the traffic all connections are to drop; ok is false in a run without a storm.
+func (o *options) stormAfter() (d time.Duration, ok bool) {
+	sc, err := findScenario(o.Scenario)
+	switch {
+	case err != nil || !sc.storm || o.Duration == 0:
+		return 0, false
+	case o.StormAfter > 0:
+		return o.StormAfter, true
+	}
+	return o.Duration / 3, true
+}
+
 // endless is more events than any run has.
 const endless = uint64(1) << 62
 
 // plan is one worker's part.
 type plan struct {
 	options
-	Worker         int
-	First, Pubs    int     // publishers First … First+Pubs-1
-	FirstSub, Subs int     // subscribers, counted from the first subscriber
-	Count          int     // of devices: publishers, then subscribers
-	Phase          float64 // of this worker's turn among all, 0 … 1
+	Worker             int
+	First, Pubs        int     // publishers First … First+Pubs-1
+	FirstOther, Others int     // devices that do not send, subscribers or quiet ones, counted from the first of them
+	Count              int     // of devices: publishers, then the others
+	Phase              float64 // of this worker's turn among all, 0 … 1
 }
 
 // plans divides a run: as many workers as asked for and needed, devices spread evenly.
 func (o *options) plans() []plan {
 	n := max(o.Workers, (o.Devices+devicesPerWorker-1)/devicesPerWorker)
 	n = min(n, o.Devices)
-	list := make([]plan, n)
+	list, others := make([]plan, n), o.Devices-o.Publishers
 	for w := range list {
-		p := plan{options: *o, Worker: w, First: o.Publishers * w / n, FirstSub: o.Subscribers * w / n, Phase: float64(w) / float64(n)}
-		p.Pubs, p.Subs = o.Publishers*(w+1)/n-p.First, o.Subscribers*(w+1)/n-p.FirstSub
-		p.Count = p.Pubs + p.Subs
+		p := plan{options: *o, Worker: w, First: o.Publishers * w / n, FirstOther: others * w / n, Phase: float64(w) / float64(n)}
+		p.Pubs, p.Others = o.Publishers*(w+1)/n-p.First, others*(w+1)/n-p.FirstOther
+		p.Count = p.Pubs + p.Others
 		list[w] = p
 	}
 	return list

@@ -141,7 +141,7 @@ func (a *asked) rows() (list []row) {
 	add("targets", "%s", strings.Join(a.Targets, ", "), true)
 	add("scenario", "%s", a.Scenario, true)
 	add("devices", "%d", a.Devices, true)
-	add("publishers", "%d", a.Publishers, a.Subscribers > 0)
+	add("publishers", "%d", a.Publishers, a.Publishers != a.Devices)
 	add("subscribers", "%d", a.Subscribers, a.Subscribers > 0)
 	add("route", "%s", a.Route, a.Subscribers > 0)
 	add("processes", "%d", a.Workers, true)

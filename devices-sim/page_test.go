@@ -34,6 +34,7 @@ func reported() *result {
 	res.Curves.Latency = h.curve()
 	th, _ := parseThreshold("latency.p99<1ms") // tested elsewhere
 	res.checkThresholds([]threshold{th})
+	res.Musts = []must{none("a <must>", 1, "1 of 2"), notMeasured("another", "≤ 3", "a <note>")}
 	return res
 }
 
@@ -46,13 +47,13 @@ func TestPage(t *testing.T) {
 	text := out.String()
 	for _, want := range []string{
 		"steady: 10 to 10 devices, QoS 0", "Latency by percentile", "Messages a second", "Resident memory", "&lt;two&gt; 8", "a &lt;warning&gt;",
-		"latency.p99&lt;1ms", ">failed<", "99.9 %", "0 to 5 a second in 1 s", ">traffic<", ">end<",
+		"latency.p99&lt;1ms", ">failed<", "99.9 %", "0 to 5 a second in 1 s", ">traffic<", ">end<", "a &lt;must&gt;", ">MISSED<", "a &lt;note&gt;",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q", want)
 		}
 	}
-	for _, never := range []string{"<two>", "<warning>", "<run>", "NaN", "Inf", "src=", "href=", "url(", "@import", "<script"} {
+	for _, never := range []string{"<two>", "<warning>", "<run>", "<must>", "<note>", "NaN", "Inf", "src=", "href=", "url(", "@import", "<script"} {
 		if strings.Contains(text, never) {
 			t.Errorf("%q is in the page", never)
 		}

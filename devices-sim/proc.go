@@ -5,49 +5,48 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// clockTick is the unit of CPU times in /proc: USER_HZ, 100 on every Linux since 2.6.
-const clockTick = 10 * time.Millisecond
-
-// processUsage reads what a process has used from /proc.
-func processUsage(pid int) (usage, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+// processUsage reads what a process has used. CPU time comes from the process' own clock (clock_getcpuclockid(3)): the time
+// in user and system mode of all its threads, ended ones included, in nanoseconds. /proc/PID/stat has the same sum in steps
+// of 10 ms, and schedstat leaves out threads that have ended. Resident pages come from statm, which adds up the counters of
+// all processors where stat gives an estimate (since Linux 6.16).
+func processUsage(pid int) (u usage, err error) {
+	var t unix.Timespec
+	if err := unix.ClockGettime(processClock(pid), &t); err != nil {
+		return usage{}, fmt.Errorf("CPU clock of process %d: %w", pid, err)
+	}
+	u.CPU = time.Duration(t.Nano())
+	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	if err != nil {
 		return usage{}, err
 	}
-	return parseStat(stat)
-}
-
-// parseStat takes user and system time (fields 14 and 15) and resident pages (24) out of a stat line. The name in field 2
-// may hold anything, so fields are counted from its last bracket.
-func parseStat(stat []byte) (usage, error) {
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 22 {
-		return usage{}, fmt.Errorf("stat line of %d fields", len(fields))
-	}
-	var u usage
-	for _, at := range []int{11, 12} {
-		ticks, err := strconv.ParseInt(string(fields[at]), 10, 64)
-		if err != nil {
-			return usage{}, err
-		}
-		u.CPU += time.Duration(ticks) * clockTick
-	}
-	pages, err := strconv.ParseInt(string(fields[21]), 10, 64)
-	u.RSS = pages * int64(os.Getpagesize())
+	u.RSS, err = parseStatm(statm)
 	return u, err
 }
 
-// selfUsage is this process', its CPU time to the microsecond.
-func selfUsage() usage {
-	u, _ := processUsage(os.Getpid()) // without /proc the figure is missing, not the run
-	var r syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &r) == nil {
-		u.CPU = time.Duration(r.Utime.Nano() + r.Stime.Nano())
+// processClock is the clock of a process' CPU time: its complement, and 2 for all threads as the scheduler counts them.
+func processClock(pid int) int32 {
+	const cpuclockSched = 2
+	return ^int32(pid)<<3 | cpuclockSched
+}
+
+// parseStatm takes the resident bytes (field 2, in pages) out of a statm line.
+func parseStatm(statm []byte) (rss int64, err error) {
+	fields := bytes.Fields(statm)
+	if len(fields) < 2 {
+		return 0, fmt.Errorf("statm line of %d fields", len(fields))
 	}
+	pages, err := strconv.ParseInt(string(fields[1]), 10, 64)
+	return pages * int64(os.Getpagesize()), err
+}
+
+// selfUsage is this process'.
+func selfUsage() usage {
+	u, _ := processUsage(os.Getpid()) // without it the figure is missing, not the run
 	return u
 }
 
@@ -58,6 +57,7 @@ type watched struct {
 	idle    usage // before the first connection
 	ready   usage // when all were connected
 	begun   usage // when the traffic began
+	calm    usage // when a storm began
 	ended   usage // when it was over
 	settled usage // when everything had arrived
 	gone    bool

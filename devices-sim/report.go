@@ -23,6 +23,8 @@ type result struct {
 
 	Connects  connectResult  `json:"connects"`
 	Telemetry messageResult  `json:"telemetry"`
+	Calm      *calmResult    `json:"calm,omitempty"`  // in a run with a storm, what came before it
+	Storm     *stormResult   `json:"storm,omitempty"` // and after
 	Commands  *messageResult `json:"commands,omitempty"`
 	Bad       *badResult     `json:"bad_devices,omitempty"`
 	StormSec  float64        `json:"storm_sec,omitempty"` // from the drop until all were back
@@ -32,6 +34,7 @@ type result struct {
 	Closes map[string]uint64 `json:"unexpected_closes"` // by reason
 
 	Thresholds []thresholdResult `json:"thresholds,omitempty"`
+	Musts      []must            `json:"musts,omitempty"` // of the headline
 
 	Curves  curves   `json:"curves"`
 	Samples []sample `json:"samples"`
@@ -110,6 +113,8 @@ type serverResult struct {
 	RSSReady         int64   `json:"rss_connected"`
 	RSSEnd           int64   `json:"rss_end"`
 	RSSPerDevice     float64 `json:"rss_per_device"`
+	CalmCPUSec       float64 `json:"calm_cpu_sec,omitempty"` // until the storm
+	CalmRSS          int64   `json:"calm_rss,omitempty"`     // when it began
 }
 
 // generator is about ourselves: a slow generator makes a slow server.
@@ -130,16 +135,9 @@ func (r *runner) result() *result {
 	c, h := r.sum(), newHistograms()
 	res := &result{Version: resultVersion, Seed: r.o.Seed, Environment: thisEnvironment(r.command, r.startedAt), Asked: r.asked(), Closes: c.Closes, Failures: []string{}, Warnings: []string{}}
 	var lost, broken uint64
-	storm := int64(0)
 	for i := range r.latest {
 		p := r.latest[i].Result
 		h.merge(&p.Hist)
-		if storm >= 0 {
-			storm = max(storm, p.StormNanos)
-		}
-		if p.StormNanos < 0 {
-			storm = -1
-		}
 		if r.ledger != nil {
 			l, b, _ := r.ledger.loss(p)
 			lost, broken = lost+l, broken+b
@@ -154,6 +152,7 @@ func (r *runner) result() *result {
 		Sent: c.Sent, PerSecond: float64(c.Sent) / took, Acked: c.Acked, Unacked: c.Unacked, Refused: c.Refused,
 		Unsent: c.Unsent, Skipped: c.Skipped, Resent: c.Resent, AckLatency: h.Ack.quantiles(),
 	}
+	storm := r.stormNanos()
 	res.StormSec = time.Duration(storm).Seconds()
 	if r.ledger != nil {
 		r.addFarEnd(res, &c, &h, lost, broken, took)
@@ -178,6 +177,7 @@ func (r *runner) result() *result {
 	for _, w := range r.servers {
 		res.Servers = append(res.Servers, w.result(messages, c.Connects, r.readyLive, seconds(r.begunAt, r.endedAt)))
 	}
+	r.addStorm(res, &c)
 	r.judge(res, &c, storm)
 	return res
 }
@@ -291,6 +291,9 @@ func (w *watched) result(messages, connects uint64, live int64, trafficSec float
 	s := serverResult{
 		PID: w.pid, Command: w.command, CPUSec: (w.ended.CPU - w.begun.CPU).Seconds(),
 		RSSIdle: w.idle.RSS, RSSReady: w.ready.RSS, RSSEnd: w.ended.RSS,
+	}
+	if w.calm.RSS > 0 {
+		s.CalmCPUSec, s.CalmRSS = (w.calm.CPU - w.begun.CPU).Seconds(), w.calm.RSS
 	}
 	if trafficSec > 0 {
 		s.CPUPercent = 100 * s.CPUSec / trafficSec

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"reflect"
 	"strings"
 	"testing"
@@ -79,19 +80,45 @@ func TestHistogramTravels(t *testing.T) {
 	}
 }
 
-func TestParseStat(t *testing.T) {
-	line := "77 (a b) c) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0 20 0 9 0 100 1000000 300 x"
-	u, err := parseStat([]byte(line))
-	if err != nil || u.CPU != 3*time.Second || u.RSS != 300*int64(os.Getpagesize()) {
-		t.Fatalf("%+v %v", u, err)
+func TestParseStatm(t *testing.T) {
+	if rss, err := parseStatm([]byte("1000 300 200 50 0 400 0\n")); err != nil || rss != 300*int64(os.Getpagesize()) {
+		t.Fatal(rss, err)
 	}
-	for _, bad := range []string{"", "77 (x) S 1 2", strings.Replace(line, "250", "abc", 1), strings.Replace(line, " 300 ", " abc ", 1)} {
-		if _, err := parseStat([]byte(bad)); err == nil {
+	for _, bad := range []string{"", "1000", "1000 abc 3"} {
+		if _, err := parseStatm([]byte(bad)); err == nil {
 			t.Errorf("%q was taken", bad)
 		}
 	}
-	if self, err := processUsage(os.Getpid()); err != nil || self.RSS == 0 {
-		t.Fatalf("ourselves: %+v %v", self, err)
+}
+
+// TestProcessUsage: the CPU time of another process, in steps finer than a tick of the kernel, and after its end no more.
+func TestProcessUsage(t *testing.T) {
+	cmd := exec.Command("/bin/sh", "-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo; read x")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 1)); err != nil { // it has counted
+		t.Fatal(err)
+	}
+	u, err := processUsage(cmd.Process.Pid)
+	if err != nil || u.CPU < time.Millisecond || u.CPU > time.Minute || u.CPU%(10*time.Millisecond) == 0 || u.RSS == 0 {
+		t.Errorf("%+v %v", u, err)
+	}
+	in.Close()
+	_ = cmd.Wait() // 1: nothing to read
+	if all := cmd.ProcessState.SystemTime() + cmd.ProcessState.UserTime(); all < u.CPU {
+		t.Errorf("%v in all, after %v", all, u.CPU)
+	}
+	if _, err := processUsage(cmd.Process.Pid); err == nil {
+		t.Error("a process that has ended is counted")
 	}
 	if own := selfUsage(); own.CPU == 0 || own.RSS == 0 {
 		t.Fatalf("ourselves: %+v", own)

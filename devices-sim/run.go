@@ -21,7 +21,8 @@ type runner struct {
 	now          clock
 	view         *view
 	servers      []*watched
-	settleNanos  int64 // settleMax
+	settleNanos  int64         // settleMax
+	afterStorm   time.Duration // 0, or the traffic ends so long after all devices are back from a storm
 	profile      string
 	command      []string // the command line, secrets blotted out
 
@@ -46,6 +47,7 @@ type runner struct {
 	begunAt   int64    // the first message
 	endedAt   int64    // when nothing was under way any more
 	self      [2]usage // this process, when the traffic began and when it was over
+	selfCalm  usage    // and when the storm began
 	readyLive int64
 }
 
@@ -178,11 +180,12 @@ func (r *runner) tell(o order) error {
 
 // await works until every worker has reached a stage.
 func (r *runner) await(ctx context.Context, s stage) error {
-	return r.until(ctx, never, func() bool {
-		return !slices.ContainsFunc(r.latest, func(rep report) bool {
-			return rep.Stage < s
-		})
-	})
+	return r.until(ctx, never, func() bool { return r.reached(s) })
+}
+
+// reached tells whether every worker has reached a stage.
+func (r *runner) reached(s stage) bool {
+	return !slices.ContainsFunc(r.latest, func(rep report) bool { return rep.Stage < s })
 }
 
 // until takes reports and shows them once a second until done or the time has come.
@@ -222,6 +225,9 @@ func (r *runner) traffic(ctx context.Context) error {
 	r.begunAt = r.now() + int64(50*time.Millisecond) // all workers have the order by then
 	r.sample(func(w *watched) *usage { return &w.begun })
 	r.self[0] = selfUsage()
+	if after, ok := r.o.stormAfter(); ok && r.ledger != nil {
+		r.ledger.expectStorm(r.begunAt + int64(after))
+	}
 	if err := r.tell(order{Start: r.begunAt}); err != nil {
 		return err
 	}
@@ -233,6 +239,9 @@ func (r *runner) traffic(ctx context.Context) error {
 	}
 	if r.ledger != nil && r.o.FlatOut && r.o.QoS == 0 {
 		go r.credit(commanding)
+	}
+	if err := r.calm(ctx); err != nil {
+		return err
 	}
 	if err := r.await(ctx, drained); err != nil {
 		return err

@@ -14,6 +14,7 @@ type counters struct {
 	Connects        uint64 // times a device became live
 	ConnectFailures uint64 // attempts that ended before
 	Sent            uint64 // telemetry messages, resent ones not counted again
+	SentCalm        uint64 // those of them that were due before the storm; without one all
 	Acked           uint64 // PUBACK or PUBCOMP received, each message once
 	Refused         uint64 // PUBACK or PUBREC with a failure
 	Resent          uint64 // after a reconnect, not having been acknowledged
@@ -50,6 +51,7 @@ func (c *counters) add(o *counters) {
 	c.Connects += o.Connects
 	c.ConnectFailures += o.ConnectFailures
 	c.Sent += o.Sent
+	c.SentCalm += o.SentCalm
 	c.Acked += o.Acked
 	c.Refused += o.Refused
 	c.Resent += o.Resent

@@ -15,7 +15,15 @@ func (res *result) text(out io.Writer) {
 	if res.Commands != nil {
 		res.Commands.text(out, "commands ")
 	}
-	if res.StormSec > 0 {
+	if c := res.Calm; c != nil {
+		p("calm        %s sent in %.1f s%s%s", grouped(c.Sent), c.Seconds, farText(c.Received, c.Lost), c.Latency.text("  end to end"))
+	}
+	switch s := res.Storm; {
+	case s != nil && s.RecoverySec > 0:
+		p("storm       all back after %.2f s (%s connects/s), %d unexpected closes; %s sent%s", s.RecoverySec, decimal(s.PerSecond), s.Closes,
+			grouped(s.Sent), farText(s.Received, s.Lost))
+		printReasons(out, "  failed", s.Failures)
+	case res.StormSec > 0:
 		p("storm       all back after %.2f s", res.StormSec)
 	}
 	if b := res.Bad; b != nil {
@@ -65,6 +73,14 @@ func (m *messageResult) text(out io.Writer, name string) {
 	if m.Latency != nil {
 		fmt.Fprintf(out, "         %s\n", m.Latency.text("  end to end"))
 	}
+}
+
+// farText is what became of messages, where somebody counted.
+func farText(received, lost *uint64) string {
+	if received == nil {
+		return ""
+	}
+	return fmt.Sprintf(", %s arrived, %s lost", grouped(*received), grouped(*lost))
 }
 
 func (q *quantiles) text(name string) string {

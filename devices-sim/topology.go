@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// A fleet without subscribers is devices that send to a far end. A fleet with subscribers is its own far end: devices
+// A fleet without subscribers is devices that send to a far end, and perhaps quiet ones that do not. A fleet with subscribers is its own far end: devices
 // 0 … Publishers-1 send, the others receive, and the route says who receives what.
 //
 //	pairs    subscriber j hears publisher j mod Publishers
@@ -127,7 +127,7 @@ func (p *plan) number(i uint32) uint32 {
 	if int(i) < p.Pubs {
 		return uint32(p.First) + i
 	}
-	return uint32(p.Publishers+p.FirstSub) + i - uint32(p.Pubs)
+	return uint32(p.Publishers+p.FirstOther) + i - uint32(p.Pubs)
 }
 
 // source is the one publisher that a subscriber hears in pairs.

@@ -17,7 +17,7 @@ func fleetOf(addr netip.AddrPort, publishers, subscribers int, r route) options 
 
 func simulateFleet(t *testing.T, o options) *result {
 	t.Helper()
-	r := &runner{o: o, spawn: inProcess, now: monotonic(), view: newView(t.Output()), settleNanos: second / 2}
+	r := &runner{o: o, spawn: inProcess, now: monotonic(), view: newView(t.Output()), settleNanos: settleMax}
 	res, err := r.run(t.Context())
 	if err != nil {
 		t.Fatalf("seed %d: %v", o.Seed, err)
@@ -99,7 +99,7 @@ func TestFlatOut(t *testing.T) {
 	}{
 		{"QoS 0", &responder{}, 0, routePairs, false},
 		{"QoS 0 to all", &responder{}, 0, routeAll, false},
-		{"QoS 0 with loss", &responder{loseEach: 50}, 0, routePairs, false},
+		{"QoS 0 with loss", &responder{loseEach: 10}, 0, routePairs, false},
 		{"QoS 1", &responder{}, 1, routePairs, false},
 		{"QoS 2", &responder{}, 2, routePairs, false},
 		{"QoS 0 to a witness", &responder{}, 0, routePairs, true},
@@ -108,7 +108,7 @@ func TestFlatOut(t *testing.T) {
 			t.Parallel()
 			addr := newResponder(t, c.r)
 			o := fleetOf(addr, 5, 5, c.route)
-			r := &runner{o: o, spawn: inProcess, now: monotonic(), view: newView(t.Output()), settleNanos: second / 2}
+			r := &runner{o: o, spawn: inProcess, now: monotonic(), view: newView(t.Output()), settleNanos: settleMax}
 			if c.verified {
 				o = testOptions(addr, "mqtt")
 				o.Workers = 2

@@ -17,6 +17,7 @@ type ledger struct {
 	lastAt     int64  // when the last one of them arrived
 	latency    *histogram
 	interval   *histogram // latency of the second at hand
+	calm       *calmTally // in a run with a storm
 	problems   map[string]uint64
 }
 
@@ -50,11 +51,15 @@ func (l *ledger) note(payload []byte, now int64) {
 	l.received++
 	t := &l.tracks[s.device]
 	before := t.unique
-	switch t.note(s.sequence) {
+	v := t.note(s.sequence)
+	switch v {
 	case isDuplicate:
 		l.duplicates++
 	case isLate:
 		l.late++
+	}
+	if l.calm != nil {
+		l.calm.note(v, t.unique > before, s.sentAt, now)
 	}
 	if t.unique == before {
 		return
@@ -64,6 +69,13 @@ func (l *ledger) note(payload []byte, now int64) {
 	l.perWorker[l.worker[s.device]]++
 	l.latency.record(now - s.sentAt)
 	l.interval.record(now - s.sentAt)
+}
+
+// expectStorm has the messages that are due before a storm counted apart.
+func (l *ledger) expectStorm(at int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.calm = &calmTally{until: at, latency: newHistogram()}
 }
 
 // problem notes what the witness' own connection had to say.

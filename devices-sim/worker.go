@@ -30,19 +30,21 @@ type report struct {
 	Ack       *histogram `json:",omitempty"` // of the second before, in one report a second
 	Latency   *histogram `json:",omitempty"` // likewise
 	Resources usage
-	Result    *partial `json:",omitempty"` // the last report
+	// StormNanos is from the drop of all connections until all were back; negative: not all are back.
+	StormNanos int64    `json:",omitempty"`
+	Result     *partial `json:",omitempty"` // the last report
 }
 
 // partial is one worker's result.
 type partial struct {
-	First      int      // publisher
-	Sent       []uint32 // by publisher: messages sent, each once
-	Acked      []uint32 // by publisher: messages acknowledged; these must arrive
-	Received   []uint32 // by publisher of the whole fleet: copies that this worker's subscribers received
-	Hist       histograms
-	StormNanos int64
-	Cost       cost
-	LastAt     int64 // when the last message arrived at a subscriber
+	First    int      // publisher
+	Sent     []uint32 // by publisher: messages sent, each once
+	Acked    []uint32 // by publisher: messages acknowledged; these must arrive
+	Received []uint32 // by publisher of the whole fleet: copies that this worker's subscribers received
+	Hist     histograms
+	Cost     cost
+	Calm     *calmPart `json:",omitempty"` // what was before the storm
+	LastAt   int64     // when the last message arrived at a subscriber
 }
 
 // cost is what a worker itself used while the traffic ran.
@@ -50,6 +52,11 @@ type cost struct {
 	CPU     time.Duration
 	Nanos   int64
 	begunAt int64
+}
+
+// costSoFar is what the traffic has cost until now.
+func (f *fleet) costSoFar() cost {
+	return cost{CPU: selfUsage().CPU - f.busyFrom.CPU, Nanos: f.now - f.cost.begunAt, begunAt: f.cost.begunAt}
 }
 
 // orders is the door for what the parent says: from the goroutine that reads it to the loop. Safe from any goroutine.
@@ -94,7 +101,7 @@ func (f *fleet) report() {
 	if f.stage == over {
 		return
 	}
-	rep := report{Stage: f.stage, Count: f.count.clone(), Resources: selfUsage()}
+	rep := report{Stage: f.stage, Count: f.count.clone(), Resources: selfUsage(), StormNanos: f.stormNanos}
 	if f.now >= f.intervalAt {
 		f.intervalAt += second * max(1, (f.now-f.intervalAt)/second)
 		rep.Ack, f.hist.ackNow = handOver(f.hist.ackNow)
@@ -113,7 +120,7 @@ func handOver(h *histogram) (full, empty *histogram) {
 
 // finish sends the result and ends the loop.
 func (f *fleet) finish() {
-	p := &partial{First: f.p.First, Hist: f.hist, StormNanos: f.stormNanos, Cost: f.cost, LastAt: f.lastAt}
+	p := &partial{First: f.p.First, Hist: f.hist, Cost: f.cost, Calm: f.calm, LastAt: f.lastAt}
 	if f.arrivals != nil {
 		p.Received = f.arrivals.received
 	}
@@ -122,7 +129,7 @@ func (f *fleet) finish() {
 		p.Acked = append(p.Acked, f.devices[i].acked)
 	}
 	f.stage = over
-	f.reports <- report{Stage: over, Count: f.count.clone(), Resources: selfUsage(), Result: p}
+	f.reports <- report{Stage: over, Count: f.count.clone(), Resources: selfUsage(), StormNanos: f.stormNanos, Result: p}
 	close(f.reports)
 	f.loop.Stop()
 }

@@ -1,3 +1,3 @@
 #!/bin/sh
 . "$(dirname "$0")/../lib.sh"
-build_npm
+build_npm aedes

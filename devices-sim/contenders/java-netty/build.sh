@@ -8,3 +8,4 @@ for part in common buffer resolver transport codec handler codec-http; do
 done
 echo "$classpath" >"$out/classpath"
 javac -Xlint:all -Werror -cp "$classpath" -d "$out" ./*.java
+version "Netty $(dpkg-query -W -f '${Version}' libnetty-java), $(java -version 2>&1 | sed -n 1p)"

@@ -12,3 +12,4 @@ cp -R Cargo.toml src "$out/"
 cargo build --release --offline --quiet --manifest-path "$out/Cargo.toml" --target-dir "$out/target" \
   --config 'source.crates-io.replace-with = "debian"' \
   --config "source.debian.directory = \"$registry\""
+version "tokio $(sed -n '/^name = "tokio"$/{n;s/.*"\(.*\)"/\1/p}' "$out/Cargo.lock"), $(rustc --version)"
