@@ -15,8 +15,8 @@ func (l *Loop) WakeAt(at int64) {
 	l.wakeAt = at
 }
 
-// sleepHidden is how near an alarm must be for the scheduler not to be told of the sleep. It bounds how long a
-// collection may have to wait for the loop when it wants to stop the world.
+// sleepHidden is the longest sleep of which the scheduler is not told. It bounds how long a collection may have to wait
+// for the loop when it wants to stop the world.
 const sleepHidden = 2 * time.Millisecond
 
 // alarmDue tells whether the time set with WakeAt has come, and forgets it.

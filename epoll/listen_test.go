@@ -97,6 +97,35 @@ func TestAcceptBudget(t *testing.T) {
 	}
 }
 
+// Connections that follow each other closely are accepted together after a rest, one that comes alone at once.
+func TestAcceptRest(t *testing.T) {
+	r := newRig(t, Options{})
+	addr := r.listen()
+	dial := func(want int, what string) {
+		t.Helper()
+		dialPeer(t, addr)
+		r.tick()
+		if r.live != want {
+			t.Fatalf("%s: %d connections, want %d", what, r.live, want)
+		}
+	}
+	dial(1, "alone")
+	dial(2, "the second, which begins a rest")
+	dial(2, "during the rest")
+	dial(2, "during the rest")
+	r.advance(acceptRest)
+	r.tick() // the listener is heard again in the tick after the rest
+	if r.live != 4 {
+		t.Fatalf("%d connections after the rest, want 4", r.live)
+	}
+	r.advance(2 * acceptRest)
+	dial(5, "alone again")
+	dial(6, "and right after it")
+	if r.stats.AcceptPauses != 0 || r.stats.AcceptErrors != 0 {
+		t.Errorf("%+v", r.stats)
+	}
+}
+
 // Who is not admitted is reset at once, without a slot; the others are served.
 func TestAdmit(t *testing.T) {
 	room := 2

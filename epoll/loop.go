@@ -13,21 +13,22 @@ package epoll
 // same reason a pause does nothing at first: only when bytes arrive during the pause is EPOLLIN taken away, so short
 // pauses are free.
 //
-// Waiting. A loop that left itself work asks with a zero timeout, as a raw system call; otherwise it blocks in a call the
-// scheduler knows of. It does not yield first, for the sake of goroutines that the tick has made runnable: that wakes an
-// idle thread to look for work, and put it to sleep again, once a tick. At 10,000 single messages a second through one
-// loop it was a third of the gateway's CPU. GOMAXPROCS should be larger than the number of loops instead, so that those
-// goroutines have a thread of their own.
+// Waiting. A loop that left itself work asks with a zero timeout; otherwise it blocks. While something happens every
+// sleepHidden, and when an alarm is that near, the scheduler is not told of it: it would give the P away, and its monitor
+// would look every 20 us. Only a sleep that has lasted longer is one the scheduler knows of. Nor does the loop yield
+// before it sleeps, for the sake of goroutines that the tick has made runnable: each yield wakes an idle thread to look
+// for work and puts it to sleep again. At 10,000 single messages a second through one loop the yield was a third of the
+// gateway's CPU, and telling the scheduler a tenth. So GOMAXPROCS has to be larger than the number of loops, and those
+// goroutines get a thread of their own.
 //
 // Waking. One word holds the state: awake, woken, asleep. Wake changes it to woken and writes the eventfd only if it
 // was asleep, so a busy loop is woken without a system call, and a second Wake is one load. The eventfd is edge
 // triggered and never read: each write is a new edge, and its counter would last for centuries.
 //
 // Alarms. An owner with a timetable sets one (WakeAt), and the wait ends then, to the precision of epoll_pwait2. A
-// goroutine that sleeps and calls Wake instead costs two threads their sleep for each alarm. The scheduler is not told
-// of a wait for an alarm that is near: it would give the P away and have its monitor look every 20 us. Generator CPU of
-// devices-sim per message, at 1,000 and at 10,000 a second: a goroutine 150 and 34 us, WakeAt 87 and 28, hidden 42 and
-// 21.
+// goroutine that sleeps and calls Wake instead costs two threads their sleep for each alarm. Generator CPU of devices-sim
+// per message, at 1,000 and at 10,000 a second: a goroutine 150 and 34 us, WakeAt 87 and 28, hidden from the scheduler 42
+// and 21.
 //
 // Names instead of pointers. An event carries slot and generation; a slot gets a new generation when it is freed.
 // Whatever is late (a kernel event for a closed descriptor, an answer for a device that left) finds nothing. That is
@@ -80,6 +81,7 @@ type Loop struct {
 	ended    []uint32 // to be freed at the end of the tick
 	showing  uint32   // the slot whose OnData is running; 0: none
 	shown    []byte   // what that OnData was given
+	lively   bool     // the last sleep ended with an event: the next is hidden at first
 	again    bool     // something happened after its place in the tick: do not sleep
 	stopped  bool     // Run is over or about to be
 	catchUp  int      // ticks in which timers may yield to ready connections; see runTimers
@@ -157,9 +159,23 @@ func (l *Loop) wait() (int, error) {
 	if !l.wake.CompareAndSwap(awake, asleep) {
 		return 0, nil
 	}
-	d := l.untilNext()
-	n, err := l.poll.sleep(d, l.wakeAt != 0 && d < sleepHidden)
+	n, err := l.sleep()
 	l.wake.CompareAndSwap(asleep, awake)
+	return n, err
+}
+
+// sleep waits for an event, or for what the clock brings, the first sleepHidden of it hidden if there is much to do.
+func (l *Loop) sleep() (n int, err error) {
+	d := l.untilNext()
+	if l.lively || d < sleepHidden {
+		n, err = l.poll.sleep(min(d, sleepHidden), true)
+		if l.lively = n > 0; n > 0 || err != nil || d < sleepHidden {
+			return n, err
+		}
+		d -= sleepHidden
+	}
+	n, err = l.poll.sleep(d, false)
+	l.lively = n > 0
 	return n, err
 }
 
@@ -190,7 +206,7 @@ func (l *Loop) tick(n int) (stop bool) {
 func (l *Loop) dispatch(ev *unix.EpollEvent) {
 	if ev.Pad == 0 {
 		if ev.Fd >= 0 {
-			l.accept(int(ev.Fd))
+			l.acceptRound(int(ev.Fd))
 		}
 		return
 	}

@@ -70,9 +70,11 @@ func (u *uplink) add(m *session.Message, client string) bool {
 }
 
 // A batch for NATS only gathers while the one before is young, or until it has gatherBytes: each wakes three goroutines,
-// and with them often a thread. A message after a pause never waits. See decision 0005 for the numbers.
+// and with them often a thread. A message after a pause never waits. At 50,000 messages a second to a NATS subscriber a
+// message costs 13 us of CPU without gathering, 10.5 with 0.2 ms and 7.9 with 0.5 ms; its median latency is 0.28, 0.40
+// and 0.55 ms. See decision 0005.
 const (
-	gatherNanos = 200_000
+	gatherNanos = 500_000
 	gatherBytes = 64 << 10
 )
 
