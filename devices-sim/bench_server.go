@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -174,12 +175,20 @@ func (s *benchServer) complaint(what string, err error) error {
 	return fmt.Errorf("%s: %s", s.name, what)
 }
 
-// freePort is a TCP port that nobody listens on.
+// Where servers listen: below the ports that kernels give to connections, of which one may have the port
+// between the time it is found free and the time the server takes it.
+const serverPortMin, serverPortMax = 10_000, 32_000
+
+// freePort returns a port that nobody has now.
 func freePort() (int, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	var last error
+	for range 100 {
+		port := serverPortMin + rand.IntN(serverPortMax-serverPortMin)
+		ln, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
+		if err == nil {
+			return port, ln.Close()
+		}
+		last = err
 	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port, nil
+	return 0, fmt.Errorf("no free port between %d and %d: %w", serverPortMin, serverPortMax, last)
 }
