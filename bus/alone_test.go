@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -50,11 +51,13 @@ func TestAlone(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		b.lookAround()
+		b.lookAround()
 	}
 	nc := guest()
 	is(false, "with a client")
 	b.lookAround()
-	is(false, "with a client, after a look")
+	b.lookAround()
+	is(false, "with a client, after two looks")
 	leave(nc)
 	is(true, "after the client left")
 
@@ -80,9 +83,17 @@ func TestAlone(t *testing.T) {
 	leave(nc)
 	is(true, "after the stream is gone")
 
-	// The new connection of our own passes the hook as well.
-	b.uplink.now.Load().kill()
-	for b.uplink.now.Load() == nil || b.Alone() {
+	// The server makes a stream for a client that did not wait for the answer.
+	nc = guest()
+	for i := range 40 { // work, so that the server is late with it
+		_ = nc.Publish(fmt.Sprint("$JS.API.STREAM.CREATE.S", i), fmt.Appendf(nil, `{"name":"S%d","subjects":["s%d.>"]}`, i, i))
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	leave(nc)
+	for b.Alone() {
 		time.Sleep(time.Millisecond)
 	}
+
 }

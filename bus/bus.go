@@ -84,6 +84,8 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 		}
 	}
 	if b.server != nil {
+		b.alone.doubt() // 0 is for not being sure
+		b.lookAround()
 		b.lookAround()
 		go b.watchAlone(running)
 	}

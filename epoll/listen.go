@@ -30,6 +30,7 @@ const refusalsMax = 512
 type listeners struct {
 	fds      []int // by index
 	resumeAt int64 // end of the pause; 0: not paused
+	took     int   // connections accepted in this tick
 	roundAt  int64 // when connections were accepted last
 	refused  int   // since refusedAt
 	// refusedAt is when the present round of refusals began.
@@ -192,6 +193,7 @@ func (l *Loop) accept(index int) {
 		conn, err := from.accept(fd)
 		switch err {
 		case nil:
+			l.listeners.took++
 			l.accepted(int32(conn), int16(index), from.get())
 			// OnOpen may have closed the listeners.
 			fd = l.listeners.fds[index]
@@ -265,19 +267,19 @@ func (l *Loop) pauseListeners() {
 	l.armListeners(0)
 }
 
-// acceptRound accepts what waits at a listener, and has the listeners rest if that was so a moment ago, too.
-func (l *Loop) acceptRound(index int) {
-	before := l.stats.Accepts
-	l.accept(index)
-	s, n := &l.listeners, l.stats.Accepts-before
-	if n == 0 || s.resumeAt != 0 {
+// restListeners ends a tick's round of accepts, once every listener that was ready has had its turn: the listeners rest if
+// there was a round a moment ago, too, and nobody is known to wait.
+func (l *Loop) restListeners() {
+	s := &l.listeners
+	if s.took == 0 {
 		return
 	}
-	if l.now-s.roundAt < 2*int64(acceptRest) && n < uint64(l.o.AcceptsPerTick) { // at the budget more are waiting already
+	again := l.now-s.roundAt < 2*int64(acceptRest)
+	if again && s.took < l.o.AcceptsPerTick && s.resumeAt == 0 {
 		s.resumeAt = l.now + int64(acceptRest)
 		l.armListeners(0)
 	}
-	s.roundAt = l.now
+	s.took, s.roundAt = 0, l.now
 }
 
 // resumeListeners ends a pause whose time is over.

@@ -126,6 +126,27 @@ func TestAcceptRest(t *testing.T) {
 	}
 }
 
+// A listener that is always ready does not keep the others of its loop from being heard.
+func TestAcceptRestIsFair(t *testing.T) {
+	r := newRig(t, Options{})
+	busy, other := r.listen(), r.listen()
+	at := map[int16]int{}
+	r.open = func(c *Conn) { at[int16(c.Listener())]++ }
+	dialPeer(t, busy)
+	r.tick()
+	dialPeer(t, busy)
+	r.tick() // a rest begins
+	for range 3 {
+		dialPeer(t, other)
+		dialPeer(t, busy)
+		r.advance(acceptRest)
+		r.tick()
+	}
+	if at[0] != 5 || at[1] != 3 {
+		t.Errorf("accepted %d and %d, want 5 and 3", at[0], at[1])
+	}
+}
+
 // Who is not admitted is reset at once, without a slot; the others are served.
 func TestAdmit(t *testing.T) {
 	room := 2

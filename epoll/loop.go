@@ -185,6 +185,7 @@ func (l *Loop) tick(n int) (stop bool) {
 	for i := range n {
 		l.dispatch(&l.poll.events[i])
 	}
+	l.restListeners()
 	if due := l.alarmDue(); due || l.wake.Load() == woken {
 		// An alarm alone must not swallow a Wake that comes meanwhile: that one rings, or is seen in the next tick.
 		if l.wake.CompareAndSwap(woken, awake) {
@@ -206,7 +207,7 @@ func (l *Loop) tick(n int) (stop bool) {
 func (l *Loop) dispatch(ev *unix.EpollEvent) {
 	if ev.Pad == 0 {
 		if ev.Fd >= 0 {
-			l.acceptRound(int(ev.Fd))
+			l.accept(int(ev.Fd))
 		}
 		return
 	}
