@@ -85,21 +85,25 @@ func (s spread) text() string {
 // add adds a scenario, its runs summed up.
 func (rep *benchReport) add(t benchTable) {
 	for i := range t.Rows {
-		row := &t.Rows[i]
-		row.Summary = map[string]spread{}
-		for _, f := range benchFigures {
-			var values []float64
-			for _, run := range row.Runs {
-				if v, ok := run.Figures[f.key]; ok {
-					values = append(values, v)
-				}
-			}
-			if len(values) > 0 {
-				row.Summary[f.key] = spreadOf(values)
-			}
-		}
+		t.Rows[i].summarize()
 	}
 	rep.Tables = append(rep.Tables, t)
+}
+
+// summarize fills Summary from the runs.
+func (row *benchRow) summarize() {
+	row.Summary = map[string]spread{}
+	for _, f := range benchFigures {
+		var values []float64
+		for _, run := range row.Runs {
+			if v, ok := run.Figures[f.key]; ok {
+				values = append(values, v)
+			}
+		}
+		if len(values) > 0 {
+			row.Summary[f.key] = spreadOf(values)
+		}
+	}
 }
 
 // err tells whether something went wrong that is not a figure: a run that could not be made, a contender that is there and

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ type benchScenario struct {
 	rate        float64 // messages a second
 	flatOut     bool
 	window      uint16
+	payload     int // bytes; 0: benchPayload
 	// idle: instead of traffic, that many connections, and as many in a second run; the slope between them is what a
 	// connection costs, without what the process itself does.
 	idle [2]int
@@ -57,6 +59,8 @@ var benchScenarios = []benchScenario{
 	{name: "ws-flat-out", text: "50 plain WebSocket devices, echo and publish to NATS, flat out", far: farEcho, publishers: 50, flatOut: true, window: benchDeepWindow},
 }
 
+func (s *benchScenario) payloadBytes() int { return cmp.Or(s.payload, benchPayload) }
+
 // takes tells whether a contender can do the scenario.
 func (s *benchScenario) takes(c *contender) bool {
 	switch s.far {
@@ -84,7 +88,7 @@ func (s *benchScenario) small() *benchScenario {
 func (s *benchScenario) options(to []target, connections int, duration time.Duration) options {
 	o := options{
 		Targets: to, Scenario: "steady", Publishers: s.publishers, Subscribers: s.subscribers, Route: s.route,
-		Rate: s.rate, FlatOut: s.flatOut, QoS: s.qos, PayloadBytes: benchPayload, Duration: duration, ConnectRate: benchConnectRate,
+		Rate: s.rate, FlatOut: s.flatOut, QoS: s.qos, PayloadBytes: s.payloadBytes(), Duration: duration, ConnectRate: benchConnectRate,
 		KeepAliveSec: benchKeepAlive, Version: mqtt.V311, Telemetry: "devices/{id}/telemetry", Window: s.window, Prefix: "sim-",
 	}
 	if connections > 0 {
@@ -121,7 +125,7 @@ func (s *benchScenario) parameters(duration time.Duration) string {
 		} else {
 			p("; %s messages/s in all, window %d", grouped(uint64(s.rate)), s.window)
 		}
-		p("; payload %d B; %v; connects %s/s; %s", benchPayload, duration, grouped(benchConnectRate), speaks)
+		p("; payload %d B; %v; connects %s/s; %s", s.payloadBytes(), duration, grouped(benchConnectRate), speaks)
 	}
 	if s.far != farEcho {
 		p(", QoS %d, keep-alive %d s", s.qos, benchKeepAlive)

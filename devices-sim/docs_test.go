@@ -42,6 +42,10 @@ func TestManual(t *testing.T) {
 	headline := headlineCommand().Flags()
 	headline.VisitAll(func(f *pflag.Flag) { want("`--" + f.Name) })
 	flags.AddFlagSet(headline)
+	for _, c := range growthCurves {
+		want("| `" + c.name + "` | " + c.text + ", by " + c.unit + " |")
+	}
+	flags.AddFlagSet(growthCommand().Flags())
 	for _, word := range strings.FieldsFunc(manual, func(r rune) bool { return strings.ContainsRune(" `\n(),:;.=[]'|", r) }) {
 		if name, ok := strings.CutPrefix(word, "--"); ok && strings.Trim(name, "-") != "" && flags.Lookup(name) == nil {
 			t.Errorf("the manual speaks of --%s", name)
