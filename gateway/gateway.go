@@ -51,6 +51,11 @@ type Addrs struct {
 	ConnectionsMax int // of the process
 }
 
+// DefaultLoops is how many loops there are when Config.Loops is 0: one for every two processors that Go may use, rounded up.
+// The others are left to NATS, the collector and the kernel's network; see decision 0006. It depends on GOMAXPROCS: who
+// raises that for the loops asks before.
+func DefaultLoops() int { return (runtime.GOMAXPROCS(0) + 1) / 2 }
+
 // New opens NATS, every listener and the admin server. Devices are served once Run is called.
 func New(cfg Config, log zerolog.Logger) (g *Gateway, err error) {
 	if errs := cfg.Validate(); len(errs) > 0 {
@@ -65,7 +70,7 @@ func New(cfg Config, log zerolog.Logger) (g *Gateway, err error) {
 		g.cfg.Node, _ = os.Hostname()
 	}
 	if g.cfg.Loops == 0 {
-		g.cfg.Loops = runtime.NumCPU()
+		g.cfg.Loops = DefaultLoops()
 	}
 	g.retained.max, g.retained.bytesMax = cfg.MQTT.RetainedMax, cfg.MQTT.RetainedBytesMax
 	g.last = make([]snapshot, g.cfg.Loops)

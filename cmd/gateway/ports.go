@@ -1,10 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
+	"os"
+	"strings"
 	"syscall"
 
 	"github.com/tidegate/tidegate/gateway"
@@ -25,10 +29,10 @@ type port struct {
 // alone is in the way: another program, or a gateway that was started without. release ends the mark of this one.
 func checkPorts(cfg *gateway.Config) (release func(), err error) {
 	var errs []error
-	var marks []net.Listener
+	var marks []net.PacketConn
 	release = func() {
 		for _, m := range marks {
-			m.Close()
+			_ = m.Close()
 		}
 	}
 	var held []net.Listener
@@ -59,7 +63,11 @@ func checkPorts(cfg *gateway.Config) (release func(), err error) {
 		case p.shared:
 			errs = append(errs, p.findMark())
 		case p.devices:
-			if mark := p.mark(); mark != nil {
+			mark, err := p.mark()
+			if err != nil {
+				errs = append(errs, p.explain(err))
+			}
+			if mark != nil {
 				marks = append(marks, mark)
 			}
 		}
@@ -79,32 +87,67 @@ func (p port) try() (net.Listener, error) {
 	return net.Listen("tcp", p.addr.String())
 }
 
-// mark tells other gateways that this one does not share its port, as the kernel lets a sharing one in all the same. It
-// is an abstract socket, which lives in the network namespace, like the port, and ends with the process, however that
-// ends. nil: there are no abstract sockets here.
-func (p port) mark() net.Listener {
-	ln, err := net.Listen("unix", markOf(p.addr))
-	if err != nil {
-		return nil
+// mark tells other gateways that this one does not share its port: the kernel lets a sharing one in all the same, and a
+// second one that does not share, too, as long as the loops of the first do not listen yet. It is the name of an abstract
+// datagram socket: it lives in the network namespace, like the port, ends with the process, however that ends, and one
+// process only can have it. nil without an error: there are no abstract sockets here.
+func (p port) mark() (net.PacketConn, error) {
+	m, err := net.ListenPacket("unixgram", markPrefix+p.addr.String())
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, err
+	case err != nil:
+		return nil, nil
 	}
-	return ln
+	return m, nil
 }
 
-func markOf(addr netip.AddrPort) string { return "@tidegate/" + addr.String() }
+const (
+	markPrefix = "@tidegate/"
+	marksFile  = "/proc/self/net/unix"
+)
 
-// findMark tells whether a gateway that does not share has the port, on this address or on all of them.
+// findMark tells whether a gateway that does not share has the port, on this address or on one that overlaps it. The names
+// are read and not tried. A stream socket on which nobody accepts answers only as many as its backlog holds; and of two
+// sharing gateways that bound the name for a moment, one would take the other for one that does not share.
 func (p port) findMark() error {
-	all := []netip.Addr{p.addr.Addr(), netip.IPv4Unspecified(), netip.IPv6Unspecified()}
-	for _, addr := range all {
-		conn, err := net.Dial("unix", markOf(netip.AddrPortFrom(addr, p.addr.Port())))
-		if err != nil {
+	list, err := os.Open(marksFile)
+	if err != nil {
+		return fmt.Errorf("%s: cannot see whether a gateway without --share-port listens on %s: %w; fix: mount /proc", p.path, p.addr, err)
+	}
+	defer list.Close()
+	marked, err := p.markedIn(list)
+	if err != nil {
+		return fmt.Errorf("%s: cannot see whether a gateway without --share-port listens on %s: reading %s: %w; fix: start again",
+			p.path, p.addr, marksFile, err)
+	}
+	if !marked.IsValid() {
+		return nil
+	}
+	return fmt.Errorf("%s: a gateway without --share-port listens on %s; fix: stop it and start it with --share-port and the same --nats, or choose another address with %s",
+		p.path, marked, p.fix)
+}
+
+// markedIn is the first address in a list of sockets (proc_net(5)) that is marked and that this port overlaps; the list is
+// read as it comes, since there may be hundreds of thousands of sockets.
+func (p port) markedIn(list io.Reader) (marked netip.AddrPort, err error) {
+	lines := bufio.NewScanner(list)
+	for lines.Scan() {
+		_, text, found := strings.Cut(lines.Text(), " "+markPrefix)
+		if !found {
 			continue
 		}
-		conn.Close()
-		return fmt.Errorf("%s: a gateway without --share-port listens on %s; fix: stop it and start it with --share-port and the same --nats, or choose another address with %s",
-			p.path, p.addr, p.fix)
+		if addr, err := netip.ParseAddrPort(text); err == nil && p.overlaps(addr) {
+			return addr, nil
+		}
 	}
-	return nil
+	return netip.AddrPort{}, lines.Err()
+}
+
+// overlaps tells whether connections to other may come to this port.
+func (p port) overlaps(other netip.AddrPort) bool {
+	return p.addr.Port() == other.Port() &&
+		(p.addr.Addr() == other.Addr() || p.addr.Addr().IsUnspecified() || other.Addr().IsUnspecified())
 }
 
 func ports(cfg *gateway.Config) []port {

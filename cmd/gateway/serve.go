@@ -27,11 +27,17 @@ func serve(l *loaded, stdout, stderr io.Writer) error {
 	}
 	defer release()
 	cfg := l.config
-	cfg.Loops = reserveProcs(cfg.Loops)
+	cfg.Loops = reserveProcs(cfg.Loops, log)
+	if limit := limitMemory(os.DirFS("/")); limit > 0 {
+		log.Debug().Int64("bytes", limit).Msg("memory limit from the control group")
+	}
 
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	stopOnSignal(cancel, log)
+	stopOnSignal(func() {
+		release() // a drain begins with closing the listeners: who starts now may have the port
+		cancel()
+	}, log)
 
 	g, err := gateway.New(cfg, log)
 	if err != nil {
@@ -50,13 +56,13 @@ func serve(l *loaded, stdout, stderr io.Writer) error {
 	return nil
 }
 
-// stopOnSignal ends the context at the first SIGTERM or SIGINT, which drains; the second is for those who cannot wait.
-func stopOnSignal(cancel context.CancelFunc, log zerolog.Logger) {
+// stopOnSignal calls stop at the first SIGTERM or SIGINT, which drains; the second is for those who cannot wait.
+func stopOnSignal(stop func(), log zerolog.Logger) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	go func() {
 		log.Info().Stringer("signal", <-signals).Msg("stopping; a second signal stops at once")
-		cancel()
+		stop()
 		log.Warn().Stringer("signal", <-signals).Msg("stopped before the drain was done")
 		os.Exit(exitRuntime)
 	}()
@@ -66,15 +72,22 @@ func stopOnSignal(cancel context.CancelFunc, log zerolog.Logger) {
 const procsMin = 4
 
 // reserveProcs fixes the number of loops and raises GOMAXPROCS above it: a loop may hold its P through a whole tick, and
-// with one P per loop the goroutines of NATS and the collector would wait for it. A GOMAXPROCS of the operator stays. Half
-// the cores are left to NATS, the collector and the kernel's network; see decision 0006.
-func reserveProcs(loops int) int {
+// with one P per loop the goroutines of NATS and the collector would wait for it. A GOMAXPROCS of the operator stays, with a
+// warning if it is too low.
+func reserveProcs(loops int, log zerolog.Logger) int {
 	procs := runtime.GOMAXPROCS(0)
 	if loops == 0 {
-		loops = (procs + 1) / 2
+		loops = gateway.DefaultLoops()
 	}
+	enough := max(loops+2, procsMin)
 	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(max(procs, loops+2, procsMin))
+		runtime.GOMAXPROCS(max(procs, enough))
+		return loops
+	}
+	if procs <= loops {
+		log.Warn().Int("gomaxprocs", procs).Int("loops", loops).Msgf("GOMAXPROCS is not above the number of loops: the short sleeps of a loop keep "+
+			"its processor from other goroutines, so NATS and the admin server may wait up to 2 ms each time; "+
+			"fix: unset the variable GOMAXPROCS, or set it to %d or more; --loops sets how many loops there are", enough)
 	}
 	return loops
 }
