@@ -69,7 +69,7 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 	b.stop = stop
 	b.inbox = newInbox(b)
 	b.asks = newRequests(b)
-	b.peers = newPeers()
+	b.peers = &peers{drops: &b.count.peerDrops}
 	b.uplink = newLink(running, b, base, false)
 	b.echo = newLink(running, b, base, true)
 	b.uplink.greet = b.peers.listen

@@ -27,6 +27,7 @@ type Counters struct {
 	InUnmappable  uint64 // arrived on a subject that no topic maps to
 	InBadFields   uint64 // TG-* fields left out because they do not parse
 	OutBadFields  uint64 // response topics left out because they are reserved or no topic names
+	PeerDrops     uint64 // messages of other gateways that arrived while Hear's callback lagged
 
 	Connects         uint64 // connections made, both kinds
 	Disconnects      uint64 // connections lost, both kinds
@@ -43,6 +44,7 @@ type counters struct {
 	published, publishedBytes, confirmed, republished, unconfirmed0, offerRefused, givenUp, unheard atomic.Uint64
 	dropPayload, dropHeader, dropSubject, dropReserved, dropPoison, dropInvalid                     atomic.Uint64
 	received, receivedBytes, slowDrops, inReserved, inUnmappable, inBadFields, outBadFields         atomic.Uint64
+	peerDrops                                                                                       atomic.Uint64
 	connects, disconnects, permissionDenied                                                         atomic.Uint64
 	requests, requestTimeouts, requestNoResponder, requestsRefused                                  atomic.Uint64
 }
@@ -58,7 +60,7 @@ func (b *Bus) Counters() Counters {
 		DropReserved: c.dropReserved.Load(), DropPoison: c.dropPoison.Load(), DropInvalid: c.dropInvalid.Load(),
 		Received: c.received.Load(), ReceivedBytes: c.receivedBytes.Load(), SlowDrops: c.slowDrops.Load(),
 		InReserved: c.inReserved.Load(), InUnmappable: c.inUnmappable.Load(),
-		InBadFields: c.inBadFields.Load(), OutBadFields: c.outBadFields.Load(),
+		InBadFields: c.inBadFields.Load(), OutBadFields: c.outBadFields.Load(), PeerDrops: c.peerDrops.Load(),
 		Connects: c.connects.Load(), Disconnects: c.disconnects.Load(), PermissionDenied: c.permissionDenied.Load(),
 		Requests: c.requests.Load(), RequestTimeouts: c.requestTimeouts.Load(),
 		RequestNoResponder: c.requestNoResponder.Load(), RequestsRefused: c.requestsRefused.Load(),

@@ -146,6 +146,8 @@ func (b *Bus) onAsyncError(sub *nats.Subscription, err error) {
 	switch {
 	case errors.Is(err, nats.ErrPermissionViolation):
 		b.count.permissionDenied.Add(1)
+	case errors.Is(err, nats.ErrSlowConsumer) && sub.Subject == peerSubject:
+		b.peers.countSlow(sub)
 	case errors.Is(err, nats.ErrSlowConsumer):
 		b.countSlow(sub)
 	}

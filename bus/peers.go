@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -13,20 +15,25 @@ import (
 // write to it. A NATS user for gateways needs to publish and subscribe there.
 const peerSubject = "_TG.gateways"
 
-// peerArrivalsMax is how many messages of other gateways wait for Hear's callback; beyond it nats.go drops the newest,
-// which the callback finds out by the numbers in the messages.
-const peerArrivalsMax = 4096
+// peerCountMax and peerBytesMax are how much of other gateways waits for Hear's callback; beyond either nats.go drops the
+// newest, counted as PeerDrops, which the callback finds out by the numbers in the messages.
+const (
+	peerCountMax = 4096
+	peerBytesMax = 8 << 20
+)
 
 // peers is what one Bus hears of the others. What a Bus tells does not come back to it, because the uplink has no echo.
+// The messages wait in nats.go, as that counts the bytes of a subscription with a callback, and not of one with a channel.
 type peers struct {
-	arrivals chan *nats.Msg
-	hear     func(p []byte) // nil until Hear was called; guarded by Bus.op
-	end      chan struct{}
-	done     chan struct{}
-}
+	hear  func(p []byte) // nil until Hear was called; guarded by Bus.op
+	drops *atomic.Uint64
 
-func newPeers() *peers {
-	return &peers{arrivals: make(chan *nats.Msg, peerArrivalsMax), end: make(chan struct{}), done: make(chan struct{})}
+	mu    sync.Mutex // held while hear runs: a new wire may bring messages while the old one still delivers
+	ended bool
+
+	slowMu  sync.Mutex
+	slow    *nats.Subscription // the one that dropped last
+	dropped uint64             // drops of it already counted
 }
 
 // Hear has hear called, on a bus goroutine, with every message that another Bus on this NATS tells from now on: in the
@@ -36,7 +43,6 @@ func (b *Bus) Hear(hear func(p []byte)) error {
 	b.op.Lock()
 	defer b.op.Unlock()
 	b.peers.hear = hear
-	go b.peers.run(hear)
 	w := b.uplink.now.Load()
 	if w == nil {
 		return nil // the next wire carries it
@@ -71,31 +77,44 @@ func (p *peers) listen(w *wire) error {
 	if p.hear == nil {
 		return nil
 	}
-	if _, err := w.nc.ChanSubscribe(peerSubject, p.arrivals); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+	hear := p.hear
+	sub, err := w.nc.Subscribe(peerSubject, func(m *nats.Msg) { p.arrive(m, hear) })
+	if err == nil {
+		err = sub.SetPendingLimits(peerCountMax, peerBytesMax)
+	}
+	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) && !errors.Is(err, nats.ErrBadSubscription) {
 		return fmt.Errorf("bus: hear the other gateways: %w", err)
 	}
-	return nil // or the next wire carries it
+	return nil // or, the connection being closed, the next wire carries it
 }
 
-func (p *peers) run(hear func(p []byte)) {
-	defer close(p.done)
-	for {
-		select {
-		case m := <-p.arrivals:
-			hear(m.Data)
-		case <-p.end:
-			return
-		}
+// countSlow adds what nats.go dropped since the last time.
+func (p *peers) countSlow(sub *nats.Subscription) {
+	n, err := sub.Dropped()
+	if err != nil || n <= 0 {
+		return
+	}
+	p.slowMu.Lock()
+	defer p.slowMu.Unlock()
+	if p.slow != sub {
+		p.slow, p.dropped = sub, 0
+	}
+	p.drops.Add(uint64(n) - p.dropped)
+	p.dropped = uint64(n)
+}
+
+// arrive hands over one message.
+func (p *peers) arrive(m *nats.Msg, hear func(p []byte)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.ended {
+		hear(m.Data)
 	}
 }
 
-// stop ends the goroutine, if there is one. Not to be called from hear.
+// stop waits for the callback if it runs, and has it called no more. Not to be called from hear.
 func (b *Bus) stopPeers() {
-	close(b.peers.end)
-	b.op.Lock()
-	heard := b.peers.hear != nil
-	b.op.Unlock()
-	if heard {
-		<-b.peers.done
-	}
+	b.peers.mu.Lock()
+	b.peers.ended = true
+	b.peers.mu.Unlock()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -75,5 +76,66 @@ func TestPeers(t *testing.T) {
 	heard(2, "bye")
 	if len(ears[0])+len(ears[1])+len(ears[2]) != 0 {
 		t.Error("somebody heard more than was told to it")
+	}
+}
+
+// TestPeersBounded: what waits for a callback that lags is bounded in bytes; what is dropped is counted, the rest arrives, and Close
+// waits for the callback.
+func TestPeersBounded(t *testing.T) {
+	s := bustest.Start(t)
+	b, err := Open(context.Background(), Options{URLs: []string{s.URL()}, Node: "slow"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun, free, heard := make(chan struct{}), make(chan struct{}), make(chan string, 1000)
+	var once sync.Once
+	if err := b.Hear(func(p []byte) {
+		once.Do(func() { close(begun) })
+		<-free
+		heard <- string(p[:1])
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Flush(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	nc := s.Conn(t)
+	big := make([]byte, 256<<10)
+	const n = 100 // 25 MiB
+	for range n {
+		if err := nc.Publish(peerSubject, big); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-begun
+	for deadline := time.Now().Add(20 * time.Second); b.Counters().PeerDrops == 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("nothing is dropped")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Flush(context.Background()); err != nil { // the last of them was before its PONG
+		t.Fatal(err)
+	}
+	close(free)
+	if err := nc.Publish(peerSubject, []byte("!")); err != nil {
+		t.Fatal(err)
+	}
+	got := 0
+	for last := ""; last != "!"; got++ {
+		select {
+		case last = <-heard:
+		case <-time.After(20 * time.Second):
+			t.Fatal("the last word never arrives")
+		}
+		if last == "!" && got > peerBytesMax/len(big)+2 {
+			t.Errorf("%d of %d messages were kept", got, n)
+		}
+	}
+	if err := b.Close(context.Background()); err != nil {
+		t.Error(err)
 	}
 }

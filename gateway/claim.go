@@ -17,7 +17,7 @@ import (
 // same survivor, in whatever order the claims arrive.
 //
 // The time is a hybrid clock: the wall clock, but always later than every time heard. So clocks that disagree do no harm to
-// a device that comes to one gateway after another.
+// a device that comes to one gateway after another, while they are within claimAheadMax.
 //
 // Nobody waits for a claim, so for some milliseconds there may be two connections. A claim is not repeated and not
 // confirmed; what makes up for lost ones is that every message has a number. Who finds a gap, meets a gateway that it does not
@@ -37,10 +37,11 @@ type claims struct {
 	timed atomic.Bool   // connections get a time; false until somebody else was heard, where that can be known
 	alone atomic.Bool   // nobody else is heard now: nothing is sent
 
-	wake  chan struct{}
-	again atomic.Bool // everything is to be claimed again
+	wake chan struct{}
 
 	sent, heard, lost atomic.Uint64 // claims
+	refused           atomic.Uint64 // messages of others
+	scanning          atomic.Int32  // shards that claim everything again
 
 	mu      sync.Mutex
 	pending [][]byte          // messages to send, with room for the head
@@ -48,6 +49,10 @@ type claims struct {
 	others  map[uint64]*other // gateways that are heard
 	asks    []uint64          // gateways to ask to claim everything again
 	word    bool              // say something even without claims
+	again   bool              // everything is to be claimed again
+	atOnce  bool              // and that soon
+	greeted int               // times that it was, since the last rest
+	allAt   time.Time         // when it was last
 
 	seq uint64 // of the last message sent; owned by run
 }
@@ -79,12 +84,15 @@ const (
 	// made up for by claiming everything again.
 	claimBytes      = 16 << 10
 	claimPendingMax = 64
-	// claimStep is how many connections a loop claims again in one tick.
-	claimStep = 1000
+	// othersMax is how many gateways are noted, and asked at a time. One beyond it is heard, but not known: its silence, gaps and
+	// arrival mean nothing.
+	othersMax = 1024
 	// sparesMax is how many sent messages are kept to be filled again.
 	sparesMax = 4
-	// claimTimeMax is in the year 2116. Later times are nonsense and would stop the clock.
-	claimTimeMax = 1 << 62
+	// claimAheadMax is how far ahead of our wall clock the time of another gateway may be; a message beyond it is refused, and counted.
+	// It is far more than clocks differ that somebody looks after, and so little that nobody can move our clock to where others
+	// refuse us for long.
+	claimAheadMax = time.Hour
 )
 
 // newClaims is nil where nobody else can be heard: on an embedded NATS that listens nowhere.
@@ -97,6 +105,7 @@ func newClaims(g *Gateway) *claims {
 	_, _ = rand.Read(self[:]) // never fails
 	x := &claims{gw: g, host: embedded, self: binary.BigEndian.Uint64(self[:]), wake: make(chan struct{}, 1), others: map[uint64]*other{}}
 	x.alone.Store(true)
+	x.next() // no claim is later than the clock
 	// On a NATS of our own nobody can have come before us, so those whom we do not know yet are younger than all we have.
 	x.timed.Store(!embedded)
 	return x
@@ -112,7 +121,7 @@ func (g *Gateway) startClaims() (stop func(), err error) {
 	var running sync.WaitGroup
 	err = g.bus.Hear(x.hear)
 	running.Go(func() { x.run(ctx) })
-	x.all()
+	x.all(true)
 	return func() {
 		cancel()
 		running.Wait()
@@ -149,7 +158,8 @@ func (x *claims) add(id string, at uint64, clean bool) {
 	x.mu.Unlock()
 	if full {
 		x.lost.Add(1)
-		x.again.Store(true)
+		x.all(false)
+		return
 	}
 	x.rouse()
 }
@@ -188,17 +198,11 @@ func (x *claims) rouse() {
 	}
 }
 
-// all has every live client id claimed again, soon.
-func (x *claims) all() {
-	x.again.Store(true)
-	x.rouse()
-}
-
 // run sends what is to be sent until ctx ends, and then says goodbye.
 func (x *claims) run(ctx context.Context) {
 	beat := time.NewTicker(claimBeatTime)
 	defer beat.Stop()
-	gather := time.NewTimer(0)
+	gather, later := time.NewTimer(0), time.NewTimer(claimBeatTime)
 	for {
 		select {
 		case <-ctx.Done():
@@ -209,9 +213,12 @@ func (x *claims) run(ctx context.Context) {
 		case <-x.wake:
 			gather.Reset(claimGatherTime)
 			<-gather.C
+		case <-later.C:
 		}
-		if x.again.Swap(false) {
+		if due, wait := x.due(time.Now()); due {
 			x.claimAll()
+		} else if wait > 0 {
+			later.Reset(wait)
 		}
 		x.flush()
 	}
@@ -243,24 +250,12 @@ func (x *claims) beat(now time.Time) {
 	x.alone.Store(len(x.others) == 0)
 }
 
-// claimAll has the shards claim all they have, bit by bit, behind a word that tells everybody that we are here.
-func (x *claims) claimAll() {
-	x.mu.Lock()
-	x.word = true
-	x.mu.Unlock()
-	for _, s := range x.gw.shards {
-		s.doSoon(func(s *shard) { s.claimFrom = 1 })
-	}
-}
-
 // flush sends what is pending. What NATS does not take while it is away is made up for when it is back.
 func (x *claims) flush() {
 	x.mu.Lock()
 	pending, asks := x.pending, x.asks
 	x.word = x.word && !(x.host && x.alone.Load())
-	for x.word && len(pending) == 0 || len(pending) < len(asks) {
-		pending = append(pending, x.blank())
-	}
+	pending = x.outgoing(asks, pending)
 	x.pending, x.asks, x.word = nil, nil, false
 	x.mu.Unlock()
 	for i, p := range pending {
@@ -278,24 +273,43 @@ func (x *claims) flush() {
 		x.sent.Add(n)
 	}
 	x.mu.Lock()
-	x.spare = append(x.spare, pending[:min(len(pending), max(0, sparesMax-len(x.spare)))]...)
-	x.mu.Unlock()
+	defer x.mu.Unlock()
+	for _, p := range pending {
+		if cap(p) == claimBytes && len(x.spare) < sparesMax {
+			x.spare = append(x.spare, p)
+		}
+	}
+}
+
+// outgoing adds messages, of heads alone, to those pending, so that there is one for each question, and for a word. Must be
+// called with the lock held.
+func (x *claims) outgoing(asks []uint64, pending [][]byte) [][]byte {
+	for x.word && len(pending) == 0 || len(pending) < len(asks) {
+		pending = append(pending, make([]byte, messageHead))
+	}
+	return pending
 }
 
 // hear takes a message of another gateway. It runs on a bus goroutine and may wait for a shard's inbox.
 func (x *claims) hear(p []byte) {
-	m, ok := readMessage(p)
-	if !ok || m.by == x.self {
+	now := time.Now()
+	m, ok := readMessage(p, uint64(now.Add(claimAheadMax).UnixNano()))
+	if !ok {
+		x.refuse()
+		return
+	}
+	if m.by == x.self {
 		return
 	}
 	x.passed(m.clock)
-	if x.meet(&m) {
-		x.all()
+	if x.meet(&m, now) {
+		x.rouse()
 	}
 	lists := make([][]claim, len(x.gw.shards))
 	for rest := m.claims; len(rest) > 0; {
 		var k claim
-		if k, rest, ok = readClaim(rest); !ok {
+		if k, rest, ok = readClaim(rest); !ok || k.at > m.clock { // nobody claims for later than now
+			x.refuse()
 			break
 		}
 		k.by = m.by
@@ -310,8 +324,16 @@ func (x *claims) hear(p []byte) {
 	}
 }
 
-// meet notes who spoke; true: what we have must be claimed again.
-func (x *claims) meet(m *message) (again bool) {
+// refuse counts a message that nobody can mean as a gateway here understands it.
+func (x *claims) refuse() {
+	if x.refused.Add(1) == 1 {
+		x.gw.log.Warn().Msg("a message of another gateway was refused: its clock is more than an hour ahead of ours, it is of another version, or no gateway sent it; " +
+			"set the clocks, or deny _TG.gateways to others; gateway_claims_total counts such messages from now on")
+	}
+}
+
+// meet notes who spoke; true: what we have is to be claimed again.
+func (x *claims) meet(m *message, now time.Time) (again bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if m.flags&messageBye != 0 {
@@ -319,21 +341,27 @@ func (x *claims) meet(m *message) (again bool) {
 		x.alone.Store(len(x.others) == 0)
 		return false
 	}
+	if m.asks == x.self {
+		x.again, again = true, true
+	}
 	o := x.others[m.by]
 	if o == nil {
+		if len(x.others) >= othersMax {
+			x.refused.Add(1)
+			return again
+		}
 		o = &other{}
 		x.others[m.by] = o
 		x.timed.Store(true)
 		x.alone.Store(false)
-		again = true
+		x.again, x.atOnce, again = true, true, true
 	}
-	now := time.Now()
-	if m.seq != o.seq+1 && now.Sub(o.askedAt) > claimBeatTime {
+	if m.seq != o.seq+1 && now.Sub(o.askedAt) > claimBeatTime && len(x.asks) < othersMax {
 		o.askedAt = now
 		x.asks = append(x.asks, m.by)
 	}
 	o.seq, o.heardAt = m.seq, now
-	return again || m.asks == x.self
+	return again
 }
 
 // back tells that NATS is there again: what was claimed meanwhile was not heard, by nobody.
@@ -343,7 +371,7 @@ func (x *claims) back() {
 		o.heardAt = time.Now() // it was not they who were silent
 	}
 	x.mu.Unlock()
-	x.all()
+	x.all(true)
 }
 
 // peers is how many other gateways are heard.

@@ -12,6 +12,8 @@ const (
 	messageVersion = 1
 	messageHead    = 34
 	claimHead      = 11
+	// messageBytesMax is a message of one claim with the longest client id there is [MQTT-1.5.4].
+	messageBytesMax = messageHead + claimHead + 65535
 
 	messageBye = 1 // flag: this gateway is leaving
 	claimClean = 1 // flag: connected with clean start
@@ -36,16 +38,16 @@ func writeHead(p []byte, m *message) {
 	binary.BigEndian.PutUint64(p[26:], m.asks)
 }
 
-// readMessage reads what another gateway told; false: nothing we understand.
-func readMessage(p []byte) (m message, ok bool) {
-	if len(p) < messageHead || p[0] != messageVersion {
+// readMessage reads what another gateway told; false: nothing we understand, or its clock is later than latest.
+func readMessage(p []byte, latest uint64) (m message, ok bool) {
+	if len(p) < messageHead || len(p) > messageBytesMax || p[0] != messageVersion {
 		return message{}, false
 	}
 	m = message{
 		flags: p[1], by: binary.BigEndian.Uint64(p[2:]), seq: binary.BigEndian.Uint64(p[10:]), clock: binary.BigEndian.Uint64(p[18:]),
 		asks: binary.BigEndian.Uint64(p[26:]), claims: p[messageHead:],
 	}
-	return m, m.clock < claimTimeMax
+	return m, m.clock <= latest
 }
 
 func appendClaim(dst []byte, id string, at uint64, clean bool) []byte {
@@ -68,7 +70,7 @@ func readClaim(p []byte) (k claim, rest []byte, ok bool) {
 		return claim{}, nil, false
 	}
 	k = claim{id: p[claimHead:end], at: binary.BigEndian.Uint64(p), clean: p[8]&claimClean != 0}
-	return k, p[end:], k.at < claimTimeMax
+	return k, p[end:], true
 }
 
 // claimCount is how many claims a message has.

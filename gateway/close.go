@@ -38,6 +38,7 @@ func (s *shard) gone(c *epoll.Conn, d *device, ev *session.Event) {
 		return // taken over
 	}
 	s.out.Reset()
+	ev.Mark = s.claimOf(c.Slot()) // so that an older connection elsewhere does not end the session while its device is away
 	sess.Step(s.loop.NowSec(), ev, &s.out)
 	s.applyTable(&s.out)
 }

@@ -35,6 +35,7 @@ func (e emitter) nats(g *Gateway) {
 		e.counter("gateway_claims_total", float64(x.sent.Load()), "sent")
 		e.counter("gateway_claims_total", float64(x.heard.Load()), "heard")
 		e.counter("gateway_claims_total", float64(x.lost.Load()), "lost")
+		e.counter("gateway_claims_total", float64(x.refused.Load()+n.PeerDrops), "refused")
 	}
 	for _, r := range []struct {
 		what string

@@ -19,7 +19,20 @@ func (s *shard) claim(c *epoll.Conn, sess *session.Session, clean bool) {
 
 // claimOf is when the connection in a slot claimed its client id. One that was there before anybody else has the earliest
 // time there is.
-func (s *shard) claimOf(slot uint32) uint64 { return max(1, *s.claimedAt.At(slot)) }
+func (s *shard) claimOf(slot uint32) uint64 {
+	if x := s.gw.claims; x == nil || !x.timed.Load() {
+		return 1
+	}
+	return max(1, *s.claimedAt.At(slot))
+}
+
+// claimOfSession is the same for the connection that a session has, or had last.
+func (s *shard) claimOfSession(sess *session.Session) uint64 {
+	if owner := sess.Owner(); owner != 0 {
+		return s.claimOf(epoll.Handle(owner).Slot())
+	}
+	return max(1, sess.Mark())
+}
 
 // claimSome goes on with claiming everything again.
 func (s *shard) claimSome() {
@@ -27,6 +40,7 @@ func (s *shard) claimSome() {
 	switch {
 	case x.alone.Load():
 		s.claimFrom = 0
+		x.scanned()
 		return
 	case !x.roomy():
 		return // the next tick is a second away at most
@@ -36,9 +50,11 @@ func (s *shard) claimSome() {
 			x.add(d.sess.ClientID(), s.claimOf(c.Slot()), false)
 		}
 	})
-	if s.claimFrom != 0 {
-		s.loop.Wake()
+	if s.claimFrom == 0 {
+		x.scanned()
+		return
 	}
+	s.loop.Wake()
 }
 
 // hearClaims settles who has the client ids that another gateway claims.
@@ -49,12 +65,10 @@ func (s *shard) hearClaims(list []claim) {
 		if sess == nil {
 			continue
 		}
-		if owner := sess.Owner(); owner != 0 {
-			mine := s.claimOf(epoll.Handle(owner).Slot())
-			if mine > k.at || mine == k.at && s.gw.claims.self > k.by {
-				s.gw.claims.add(sess.ClientID(), mine, false) // it has not heard of ours
-				continue
-			}
+		mine := s.claimOfSession(sess)
+		if mine > k.at || mine == k.at && s.gw.claims.self > k.by {
+			s.gw.claims.add(sess.ClientID(), mine, false) // it has not heard of ours, be the device still here or away
+			continue
 		}
 		s.yield(k)
 	}

@@ -15,7 +15,7 @@ const (
 	Deliver                     // Msg is due to this session (QoS, Retain, SubIDs, Congested)
 	Resume                      // CONNACK is written: what is in flight is sent again, then the queue (Congested)
 	Drained                     // the connection can take more: go on with the queue (Congested)
-	Lost                        // the connection ended (Owner, KeepWill, SetExpiry, ExpirySec)
+	Lost                        // the connection ended (Owner, Mark, KeepWill, SetExpiry, ExpirySec)
 	TooLarge                    // the SendPublish with PacketID exceeds the device's maximum packet size: it counts as done
 )
 
@@ -64,6 +64,8 @@ type Event struct {
 	SubIDs []uint32
 	// Owner is the connection that ended (Lost). When the session has another owner by now, nothing happens. 0: any.
 	Owner uint64
+	// Mark is a number of the caller about the connection that ended (Lost), which Session.Mark gives back while there is no other.
+	Mark uint64
 }
 
 // Filter is one entry of a SUBSCRIBE or UNSUBSCRIBE.

@@ -55,8 +55,8 @@ func (c *counts) session(s *Session) error {
 			return fmt.Errorf("live with owner %d, due %d", s.owner, s.dueAt)
 		}
 	case s.state == detached:
-		if s.owner != 0 || s.resumed || (s.dueAt != notDue) != (s.dueSec() != Never) {
-			return fmt.Errorf("detached with owner %d, due at %d", s.owner, s.dueAt)
+		if s.Owner() != 0 || s.resumed || (s.dueAt != notDue) != (s.dueSec() != Never) {
+			return fmt.Errorf("detached with owner %d, due at %d", s.Owner(), s.dueAt)
 		}
 	default:
 		return fmt.Errorf("in the table with state %d", s.state)

@@ -13,7 +13,7 @@ const (
 // a test; whatever only some sessions need some of the time hangs behind flow and will.
 type Session struct {
 	id    string
-	owner uint64        // the connection, 0 unless live
+	owner uint64        // live: the connection; detached: the mark of the last one
 	subs  *Subscription // list
 	flow  *flow         // messages under way; nil when there are none
 	will  *will         // nil when there is none
@@ -36,7 +36,20 @@ type Session struct {
 func (s *Session) ClientID() string { return s.id }
 
 // Owner is the connection given to Open, 0 when there is none.
-func (s *Session) Owner() uint64 { return s.owner }
+func (s *Session) Owner() uint64 {
+	if s.state != live {
+		return 0
+	}
+	return s.owner
+}
+
+// Mark is what the caller noted of the last connection when it ended (Event.Mark), 0 unless detached.
+func (s *Session) Mark() uint64 {
+	if s.state != detached {
+		return 0
+	}
+	return s.owner
+}
 
 // Version is the protocol version of the last CONNECT.
 func (s *Session) Version() uint8 { return s.version }
@@ -113,7 +126,7 @@ func (s *Session) onLost(nowSec uint32, ev *Event, out *Out) {
 		s.becomeGone(nowSec, out)
 		return
 	}
-	s.becomeDetached(nowSec, out)
+	s.becomeDetached(nowSec, ev.Mark, out)
 }
 
 // becomeLive gives the session a connection, be it new, detached or taken over.
@@ -139,8 +152,8 @@ func (s *Session) becomeLive(c *Connect, owner uint64, out *Out) {
 }
 
 // becomeDetached takes the connection away; the session waits for the next one, or its end.
-func (s *Session) becomeDetached(nowSec uint32, out *Out) {
-	s.state, s.owner, s.resumed = detached, 0, false
+func (s *Session) becomeDetached(nowSec uint32, mark uint64, out *Out) {
+	s.state, s.owner, s.resumed = detached, mark, false
 	s.table.live--
 	s.memberChange(-1, out)
 	s.cutFlow()
