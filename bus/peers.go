@@ -56,7 +56,10 @@ func (b *Bus) Tell(p []byte) error {
 	if w == nil {
 		return ErrDisconnected
 	}
-	if err := w.nc.Publish(peerSubject, p); err != nil {
+	switch err := w.nc.Publish(peerSubject, p); {
+	case errors.Is(err, nats.ErrConnectionClosed): // and nobody has noticed yet
+		return ErrDisconnected
+	case err != nil:
 		return fmt.Errorf("bus: tell the other gateways: %w", err)
 	}
 	return nil

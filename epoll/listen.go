@@ -193,7 +193,6 @@ func (l *Loop) accept(index int) {
 		conn, err := from.accept(fd)
 		switch err {
 		case nil:
-			l.listeners.took++
 			l.accepted(int32(conn), int16(index), from.get())
 			// OnOpen may have closed the listeners.
 			fd = l.listeners.fds[index]
@@ -228,6 +227,7 @@ func (l *Loop) accepted(fd int32, listener int16, peer netip.AddrPort) {
 		return
 	}
 	l.stats.Accepts++
+	l.listeners.took++
 	l.h.OnOpen(c)
 }
 

@@ -162,7 +162,8 @@ func TestClaimAllOnQuestion(t *testing.T) {
 	e.say()
 	e.hears("all that it has", func(m *message) bool { return m.has("mine") })
 	x := r.gw.claims
-	r.eventually("that was all", func() bool { return x.sent.Load() == 1 && x.scanning.Load() == 0 })
+	r.eventually("that was all", func() bool { return x.sent.Load() > 0 && x.scanning.Load() == 0 })
+	before := x.sent.Load()
 	e.self.asks = x.self
 	for range 50 {
 		e.say()
@@ -172,7 +173,7 @@ func TestClaimAllOnQuestion(t *testing.T) {
 			return x.others[e.self.by].seq == e.self.seq
 		})
 	}
-	if n := x.sent.Load(); n != 1 && time.Since(began) < claimBeatTime {
+	if n := x.sent.Load() - before; n > 1 && time.Since(began) < claimBeatTime { // one may have been remembered
 		t.Errorf("%d claims of one device", n)
 	}
 	e.hears("the answer", func(m *message) bool { return m.has("mine") })

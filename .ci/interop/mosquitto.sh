@@ -28,10 +28,13 @@ until_subscribed() { # process, its output
   return 1
 }
 
-# received: waits for the subscriber and prints the payloads it got, without what -d says about packets.
+# received: waits for the subscriber and prints the payloads it got, without what -d says about packets. It runs in a
+# subshell, whose child the subscriber is not, so wait would not wait.
 received() {
-  wait "$subscriber"
-  subscriber=0
+  for _ in $(seq 400); do
+    kill -0 "$subscriber" 2>/dev/null || break
+    sleep 0.05
+  done
   grep -v -E '^(Client |Subscribed|Received )' "$work/out"
 }
 

@@ -227,9 +227,16 @@ func TestBinaryTakesOverAcrossProcesses(t *testing.T) {
 		d.ping(t)
 		last = d
 	}
-	if x, y := a.devices(t), b.devices(t); x+y != 1 {
-		t.Errorf("%d and %d devices", x, y)
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		x, y := a.devices(t), b.devices(t)
+		if x+y == 1 {
+			break
+		}
+		if time.Since(began) > 10*time.Second {
+			t.Fatalf("%d and %d devices", x, y)
+		}
 	}
+	last.ping(t) // it is the last one
 	here, there := 0, 0
 	for _, s := range []*started{a, b} {
 		page := s.get(t, "/metrics")
