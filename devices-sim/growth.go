@@ -211,7 +211,7 @@ func (c *curve) plot(rows []benchRow) *plot {
 
 // file is the plot as a file of its own, which brings its colours along.
 func (p *plot) file() string {
-	const style = `<svg xmlns="http://www.w3.org/2000/svg" width="640" height="260" font-family="sans-serif"><style>` +
-		`.grid{stroke:#8884} .tick{fill:#888;font-size:11px} polyline{fill:none;stroke:#2a7ab8;stroke-width:2}</style>`
-	return style + strings.TrimPrefix(p.svg(), "<svg") // its attributes follow
+	attributes, drawing, _ := strings.Cut(strings.TrimPrefix(p.svg(), "<svg"), ">")
+	return `<svg xmlns="http://www.w3.org/2000/svg" width="640" height="260" font-family="sans-serif"` + attributes + `><style>` +
+		`.grid{stroke:#8884} .tick{fill:#888;font-size:11px} polyline{fill:none;stroke:#2a7ab8;stroke-width:2}</style>` + drawing
 }

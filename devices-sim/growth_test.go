@@ -36,6 +36,9 @@ func TestGrowth(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if !strings.Contains(string(chart[:bytes.IndexByte(chart, '>')]), `viewBox="0 0 640 260"`) {
+		t.Errorf("no view box in\n%s", chart)
+	}
 	lines := 0
 	for d := xml.NewDecoder(bytes.NewReader(chart)); ; {
 		token, err := d.Token()
