@@ -10,7 +10,7 @@ import (
 )
 
 // alone tells whether nobody can hear what is published to the embedded server: no client is connected to it but us, it has
-// no stream, and no queue interest of ours wants it back. Then publishing would only wake goroutines, which is half of
+// no stream, and no queue interest of ours wants it back. Then publishing would only wake goroutines, which is a third of
 // what a message between two devices costs (decision 0005).
 //
 // It may say no wrongly, but yes only while nobody can tell. Every client passes the server's authentication hook

@@ -22,6 +22,15 @@ func TestAlone(t *testing.T) {
 			t.Errorf("%s: alone is %v", when, !want)
 		}
 	}
+	// poll is for what the server tells nobody.
+	poll := func(what string, holds func() bool) {
+		t.Helper()
+		for end := time.Now().Add(20 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("never: %s", what)
+			}
+		}
+	}
 	is(true, "at the start")
 	plain := AppendFilterSubjects([]byte("devices/#"))
 	if err := b.Subscribe(1, plain, ""); err != nil {
@@ -47,9 +56,7 @@ func TestAlone(t *testing.T) {
 	// leave waits until the server has forgotten a client, and looks.
 	leave := func(nc *nats.Conn) {
 		nc.Close()
-		for b.server.server.NumClients() != 2 {
-			time.Sleep(time.Millisecond)
-		}
+		poll("the server has forgotten the client", func() bool { return b.server.server.NumClients() == 2 })
 		b.lookAround()
 		b.lookAround()
 	}
@@ -92,8 +99,6 @@ func TestAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	leave(nc)
-	for b.Alone() {
-		time.Sleep(time.Millisecond)
-	}
+	poll("the streams are seen", func() bool { return !b.Alone() })
 
 }

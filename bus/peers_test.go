@@ -18,8 +18,12 @@ func TestPeers(t *testing.T) {
 	const n = 3
 	var buses [n]*Bus
 	var ears [n]chan string
+	var states [n]chan Status
 	for i := range buses {
-		b, err := Open(context.Background(), Options{URLs: []string{s.URL()}, Node: fmt.Sprint("n", i)})
+		changes := make(chan Status, 100)
+		b, err := Open(context.Background(), Options{
+			URLs: []string{s.URL()}, Node: fmt.Sprint("n", i), OnStatus: func(st Status) { changes <- st },
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -31,7 +35,7 @@ func TestPeers(t *testing.T) {
 		if err := b.Flush(context.Background()); err != nil {
 			t.Fatal(err)
 		}
-		buses[i], ears[i] = b, ear
+		buses[i], ears[i], states[i] = b, ear, changes
 	}
 	heard := func(at int, want string) {
 		t.Helper()
@@ -44,6 +48,18 @@ func TestPeers(t *testing.T) {
 			t.Fatalf("%d never heard %q", at, want)
 		}
 	}
+	become := func(connected bool) {
+		t.Helper()
+		for i := range buses {
+			for buses[i].Status().Connected() != connected {
+				select {
+				case <-states[i]:
+				case <-time.After(20 * time.Second):
+					t.Fatalf("%d does not notice", i)
+				}
+			}
+		}
+	}
 	for i := range 100 {
 		if err := buses[0].Tell(fmt.Append(nil, i)); err != nil {
 			t.Fatal(err)
@@ -54,16 +70,22 @@ func TestPeers(t *testing.T) {
 		heard(2, fmt.Sprint(i))
 	}
 	s.Shut()
-	for buses[1].Status().Connected() || buses[2].Status().Connected() || buses[0].Status().Connected() {
-		time.Sleep(time.Millisecond)
-	}
-	if err := buses[1].Tell([]byte("lost")); !errors.Is(err, ErrDisconnected) {
-		t.Errorf("told while NATS is away: %v", err)
+	become(false)
+	// The other of its two connections may not have noticed yet; what is told to it is lost.
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		err := buses[1].Tell([]byte("lost"))
+		if errors.Is(err, ErrDisconnected) {
+			break
+		}
+		if err != nil || time.Now().After(end) {
+			t.Fatalf("told while NATS is away: %v", err)
+		}
 	}
 	s.Reopen()
+	become(true)
 	for i := range buses {
-		for !buses[i].Status().Connected() || buses[i].Flush(context.Background()) != nil {
-			time.Sleep(time.Millisecond)
+		if err := buses[i].Flush(context.Background()); err != nil {
+			t.Fatal(err)
 		}
 	}
 	if err := buses[1].TellLast([]byte("bye"), 10*time.Second); err != nil {

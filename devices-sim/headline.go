@@ -67,7 +67,7 @@ func headlineCommand() *cobra.Command {
 	}
 	fs := cmd.Flags()
 	fs.IntVar(&h.gateways, "gateways", 7, "processes that share the port")
-	fs.IntVar(&h.loops, "loops", 0, "event loops of each; 0: its default, one per core")
+	fs.IntVar(&h.loops, "loops", 0, "event loops of each; 0: its default")
 	fs.IntVar(&h.devices, "devices", 120_000, "number of devices")
 	fs.IntVar(&h.quiet, "quiet", -1, "devices of these that never send and live on keep-alive (default a tenth)")
 	fs.IntVar(&h.workers, "workers", 0, fmt.Sprintf("processes of the fleet (default one for each %d devices)", devicesPerWorker))

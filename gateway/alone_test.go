@@ -31,9 +31,7 @@ func TestNobodyAtNATS(t *testing.T) {
 	}
 	for round := range 40 {
 		if round < 2 { // the others meet a gateway that may still believe the last one is there
-			for !r.gw.bus.Alone() {
-				time.Sleep(10 * time.Millisecond)
-			}
+			r.eventually("nobody is at NATS", r.gw.bus.Alone)
 			before := r.gw.bus.Counters()
 			from.publish(1, "a/b", "for devices")
 			heard("for devices")
