@@ -304,7 +304,7 @@ func (c *Config) validateRanges(v *validator) {
 	v.between("limits.connect_bytes_max", c.Limits.ConnectBytesMax, 128, 1<<20)
 	v.between("limits.packet_bytes_max", c.Limits.PacketBytesMax, 128, 256<<20)
 	v.between("limits.batch_bytes_max", c.Limits.BatchBytesMax, 4<<10, gib)
-	v.between("limits.subscriptions_max", c.Limits.SubscriptionsMax, 1, gib)
+	v.between("limits.subscriptions_max", c.Limits.SubscriptionsMax, 1, 65535)
 	v.between("limits.connections_max", c.Limits.ConnectionsMax, 0, gib)
 	v.between("limits.requests_max", c.Limits.RequestsMax, 1, 10_000)
 	v.between("drain.rate", c.Drain.Rate, 0, gib)

@@ -154,7 +154,8 @@ func (f *fleet) run(what string, o *modelOut, act func(out *Out)) error {
 func (f *fleet) open() error {
 	f.owners++
 	c := Connect{ClientID: []byte{byte('a' + f.rnd.IntN(6))}, CleanStart: f.rnd.IntN(8) == 0, Version: uint8(3 + f.rnd.IntN(3)),
-		ReceiveMax: uint16(1 + f.rnd.IntN(6)), ExpirySec: uint32(f.rnd.IntN(5) * f.rnd.IntN(30))}
+		ReceiveMax: uint16(1 + f.rnd.IntN(6)), ExpirySec: uint32(f.rnd.IntN(5) * f.rnd.IntN(30)),
+		InboundMax: uint16(f.rnd.IntN(2) * f.rnd.IntN(5)), Upgrade: f.rnd.IntN(4) == 0}
 	if f.rnd.IntN(2) == 0 {
 		c.Will = &Will{DelaySec: uint32(f.rnd.IntN(2) * f.rnd.IntN(20)), Message: Message{Topic: []byte(fleetTopics[f.rnd.IntN(3)]), Payload: []byte("gone"), QoS: 1}}
 	}

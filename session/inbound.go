@@ -10,7 +10,7 @@ func (s *Session) onPublish(ev *Event, out *Out) {
 		return
 	}
 	f := s.needFlow()
-	if f.unacked >= s.receiveLimit() || f.acks.len()+f.recs.len() >= 2*s.receiveLimit() {
+	if limit := int(s.inboundMax); f.unacked >= limit || f.acks.len()+f.recs.len() >= 2*limit {
 		// What earlier connections left behind is no part of this one's quota, but it is memory.
 		out.close(reasonReceiveMax) // [MQTT-3.3.4-7]
 		s.spareFlow()
@@ -43,12 +43,15 @@ func (s *Session) repeated(ev *Event, out *Out) bool {
 	return true
 }
 
-// receiveLimit is how many messages from the device may be under way.
-func (s *Session) receiveLimit() int {
-	if s.version == version5 {
-		return int(s.table.limits.ReceiveMax)
+// receiveLimit is how many messages from the device may be under way; told is what CONNACK says, 0 the usual.
+func (s *Session) receiveLimit(told uint16) uint16 {
+	switch {
+	case s.version != version5:
+		return s.table.limits.ReceiveMaxV3
+	case told == 0:
+		return s.table.limits.ReceiveMax
 	}
-	return int(s.table.limits.ReceiveMaxV3)
+	return told
 }
 
 // findInbound is the place of a packet id, -1 when it is not there.

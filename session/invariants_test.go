@@ -146,7 +146,7 @@ func (f *flow) inboundWrong(s *Session) error {
 		}
 		seen[in.id] = true
 	}
-	if counted != f.unacked || f.unacked > s.receiveLimit() || s.state != live && f.unacked > 0 {
+	if counted != f.unacked || f.unacked > int(s.inboundMax) || s.state != live && f.unacked > 0 {
 		return fmt.Errorf("%d of the device's under way, counted %d", counted, f.unacked)
 	}
 	return nil

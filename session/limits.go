@@ -36,7 +36,7 @@ type Limits struct {
 	// the caller stops reading while Session.Unaccepted is high.
 	ReceiveMaxV3 uint16
 	// SubscriptionsMax is how many filters one session may hold. Beyond it SUBACK says 0x97. The work of a SUBSCRIBE
-	// or UNSUBSCRIBE grows with it. Default 1,000.
+	// or UNSUBSCRIBE grows with it. Default 1,000, at most 65,535.
 	SubscriptionsMax int
 	// ExpiryMaxSec is the longest a session outlives its connection, whatever the device asked for.
 	// Default 1,209,600 (14 days); Never: no cap.
@@ -75,6 +75,7 @@ func (l *Limits) withDefaults() Limits {
 	if d.SubscriptionsMax == 0 {
 		d.SubscriptionsMax = 1000
 	}
+	d.SubscriptionsMax = min(d.SubscriptionsMax, 65535)
 	if d.ExpiryMaxSec == 0 {
 		d.ExpiryMaxSec = 14 * 24 * 3600
 	}

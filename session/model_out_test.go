@@ -18,6 +18,9 @@ func (m *modelTable) deliver(s *modelSession, now uint32, ev *Event, o *modelOut
 	}
 	e := &modelEntry{topic: string(ev.Msg.Topic), payload: string(ev.Msg.Payload), qos: min(ev.QoS, ev.Msg.QoS),
 		retain: ev.Retain, until: ev.Msg.ExpiresAtSec, ids: slices.Clone(ev.SubIDs)}
+	if s.upgrade {
+		e.qos = ev.QoS
+	}
 	ready := s.owner != 0 && s.resumed
 	if e.qos == 0 {
 		waits := slices.ContainsFunc(s.queue, func(q *modelEntry) bool { return q.qos == 0 })

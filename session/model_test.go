@@ -22,6 +22,8 @@ type modelSession struct {
 	expiry     uint32
 	endAt      uint32
 	receiveMax int
+	inboundMax int
+	upgrade    bool
 	lastID     uint16
 	subs       map[string]modelFilter // by filter as sent
 	will       *modelWill
@@ -136,6 +138,14 @@ func (m *modelTable) open(now uint32, c *Connect, owner uint64, o *modelOut) boo
 		s.members(+1, o)
 	}
 	s.owner, s.version, s.expiry, s.receiveMax = owner, c.Version, min(c.ExpirySec, m.limits.ExpiryMaxSec), int(c.ReceiveMax)
+	s.upgrade = c.Upgrade
+	s.inboundMax = int(m.limits.ReceiveMaxV3)
+	if c.Version == 5 {
+		s.inboundMax = int(m.limits.ReceiveMax)
+		if c.InboundMax > 0 {
+			s.inboundMax = int(c.InboundMax)
+		}
+	}
 	s.cut()
 	s.resumed = !present
 	s.will = nil
@@ -263,10 +273,7 @@ func (m *modelTable) publish(s *modelSession, ev *Event, o *modelOut) {
 			return
 		}
 	}
-	limit, counted := int(m.limits.ReceiveMaxV3), len(s.acks)
-	if s.version == 5 {
-		limit = int(m.limits.ReceiveMax)
-	}
+	limit, counted := s.inboundMax, len(s.acks)
 	for _, in := range s.recs {
 		if in.counted {
 			counted++

@@ -10,7 +10,10 @@ func (s *Session) onDeliver(nowSec uint32, ev *Event, out *Out) {
 		out.Drops[DropExpired]++
 		return
 	}
-	qos := min(ev.QoS, ev.Msg.QoS) // [MQTT-3.8.4-8]
+	qos := ev.QoS
+	if !s.upgrade {
+		qos = min(qos, ev.Msg.QoS) // [MQTT-3.8.4-8]
+	}
 	if qos == 0 {
 		s.deliverQoS0(nowSec, ev, out)
 		return

@@ -24,12 +24,15 @@ type Session struct {
 	endAtSec   uint32 // detached: when it ends; Never otherwise
 	dueAt      int32  // place in the due heap, or notDue
 	at         uint32 // place in the last Matches that had it
-	subCount   uint32
+	stamp      uint32 // no other session of the table had or gets it
+	subCount   uint16
 	receiveMax uint16 // the device's window
+	inboundMax uint16 // ours
 	lastID     uint16 // packet id given out last
 	state      state
 	version    uint8
 	resumed    bool // Resume came: packets may be sent
+	upgrade    bool // see Connect.Upgrade
 }
 
 // ClientID is the client id.
@@ -50,6 +53,9 @@ func (s *Session) Mark() uint64 {
 	}
 	return s.owner
 }
+
+// Stamp tells this session from every other one that its table had or will have, also under the same client id.
+func (s *Session) Stamp() uint32 { return s.stamp }
 
 // Version is the protocol version of the last CONNECT.
 func (s *Session) Version() uint8 { return s.version }
@@ -146,6 +152,8 @@ func (s *Session) becomeLive(c *Connect, owner uint64, out *Out) {
 	if c.ReceiveMax == 0 {
 		s.receiveMax = 65535
 	}
+	s.inboundMax = s.receiveLimit(c.InboundMax)
+	s.upgrade = c.Upgrade
 	s.setWill(c.Will, out)
 	s.resumed = false
 	s.cutFlow()

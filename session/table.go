@@ -24,6 +24,7 @@ type Table struct {
 	store store
 	flows []*flow // unused
 
+	stamps        uint32
 	live          int
 	subscriptions int
 	queued        int
@@ -38,6 +39,12 @@ type Connect struct {
 	Version    uint8 // 3, 4 or 5
 	// ReceiveMax is the device's window, 0 means 65,535.
 	ReceiveMax uint16
+	// InboundMax is how many QoS 1 and 2 messages from an MQTT 5 device may be unacknowledged, as CONNACK tells it; beyond it
+	// the device is closed with 0x93. 0: Limits.ReceiveMax.
+	InboundMax uint16
+	// Upgrade delivers every message with the QoS of the subscription, also one that was published with less, so that nothing
+	// is missed by a device that acknowledges.
+	Upgrade bool
 	// ExpirySec is how long the session outlives the connection, lowered to Limits.ExpiryMaxSec. Never (3.x with clean
 	// session 0): as long as the cap.
 	ExpirySec uint32
@@ -84,7 +91,8 @@ func (t *Table) Open(nowSec uint32, c *Connect, owner uint64, out *Out) (s *Sess
 		if t.limits.SessionsMax > 0 && t.Len() >= t.limits.SessionsMax {
 			return nil, false
 		}
-		s = &Session{table: t, id: string(c.ClientID), dueAt: notDue, state: detached}
+		t.stamps++
+		s = &Session{table: t, id: string(c.ClientID), dueAt: notDue, state: detached, stamp: t.stamps}
 		t.byID.add(maphash.String(t.seed, s.id), s)
 	}
 	s.becomeLive(c, owner, out)
