@@ -17,20 +17,20 @@ import (
 // Config is everything an operator may set. The YAML file, the environment (GATEWAY_ and the path in capitals, such as
 // GATEWAY_NATS_URL) and the flags are three ways to fill this one struct; the tags are the only schema.
 type Config struct {
-	Node      string     `yaml:"node" doc:"name of this gateway in NATS, logs and metrics; default: the host name"`
-	Loops     int        `yaml:"loops" doc:"event loops; 0 is one for every two cores"`
-	Listeners []string   `yaml:"listeners" doc:"where devices connect: mqtt://ADDR, ws://ADDR or any://ADDR (both on one port)"`
-	SharePort bool       `yaml:"share_port" doc:"let other gateways of this user listen on the same addresses, as one gateway; needs an external NATS"`
-	Admin     string     `yaml:"admin" doc:"address of /livez, /readyz and /metrics; empty for none"`
-	Data      string     `yaml:"data" doc:"directory of the embedded NATS server's streams"`
-	NATS      NATS       `yaml:"nats" doc:"the NATS behind the gateway"`
-	Auth      Auth       `yaml:"auth" doc:"who may connect"`
-	MQTT      MQTT       `yaml:"mqtt" doc:"what MQTT clients are told and held to"`
-	WebSocket WebSocket  `yaml:"websocket" doc:"WebSocket and plain devices on it"`
-	Session   SessionCfg `yaml:"session" doc:"what is kept for a device"`
-	Limits    Limits     `yaml:"limits" doc:"bounds on what one device can cost; each has a consequence and a counter"`
-	Drain     Drain      `yaml:"drain" doc:"how a stopping gateway sends its devices away"`
-	Log       Log        `yaml:"log" doc:"what is written to standard error"`
+	Node      string        `yaml:"node" doc:"name of this gateway in NATS, logs and metrics; default: the host name"`
+	Loops     int           `yaml:"loops" doc:"event loops; 0 is one for every two cores"`
+	Listeners ListenerTexts `yaml:"listeners" doc:"where devices connect: mqtt://ADDR, ws://ADDR or any://ADDR (both on one port), with bounds of its own as mqtt://ADDR?max_qos=1"`
+	SharePort bool          `yaml:"share_port" doc:"let other gateways of this user listen on the same addresses, as one gateway; needs an external NATS"`
+	Admin     string        `yaml:"admin" doc:"address of /livez, /readyz and /metrics; empty for none"`
+	Data      string        `yaml:"data" doc:"directory of the embedded NATS server's streams"`
+	NATS      NATS          `yaml:"nats" doc:"the NATS behind the gateway"`
+	Auth      Auth          `yaml:"auth" doc:"who may connect"`
+	MQTT      MQTT          `yaml:"mqtt" doc:"what MQTT clients are told and held to"`
+	WebSocket WebSocket     `yaml:"websocket" doc:"WebSocket and plain devices on it"`
+	Session   SessionCfg    `yaml:"session" doc:"what is kept for a device"`
+	Limits    Limits        `yaml:"limits" doc:"bounds on what one device can cost; each has a consequence and a counter"`
+	Drain     Drain         `yaml:"drain" doc:"how a stopping gateway sends its devices away"`
+	Log       Log           `yaml:"log" doc:"what is written to standard error"`
 
 	Diagnostics bool `yaml:"diagnostics" doc:"offer /echo on WebSocket listeners, which returns every message as it came"`
 }
@@ -72,18 +72,28 @@ type Auth struct {
 
 // MQTT holds what CONNACK promises and what clients are held to.
 type MQTT struct {
-	KeepAliveMax    time.Duration `yaml:"keep_alive_max" doc:"longest keep-alive; MQTT 5 clients that ask for more (or none) are told this one; 0 for no bound"`
-	ReceiveMax      int           `yaml:"receive_max" doc:"QoS 1 and 2 messages a device may have unacknowledged; beyond it is closed with 0x93"`
-	InflightMax     int           `yaml:"inflight_max" doc:"QoS 1 and 2 messages unacknowledged by one device; further ones wait in its queue"`
-	TopicAliasMax   int           `yaml:"topic_alias_max" doc:"topic aliases a device may set up"`
-	TopicLevelsMax  int           `yaml:"topic_levels_max" doc:"levels of a topic or filter; beyond it is refused"`
-	TopicBytesMax   int           `yaml:"topic_bytes_max" doc:"bytes of a topic or filter; beyond it is refused"`
-	RetainAvailable bool          `yaml:"retain_available" doc:"keep retained messages"`
-	RetainedMax     int           `yaml:"retained_max" doc:"retained messages kept; those of further topics are delivered but not kept"`
+	KeepAliveMax  time.Duration `yaml:"keep_alive_max" doc:"longest keep-alive; MQTT 5 clients that ask for more (or none) are told this one; 0 for no bound"`
+	ReceiveMax    int           `yaml:"receive_max" doc:"QoS 1 and 2 messages a device may have unacknowledged; beyond it is closed with 0x93"`
+	InflightMax   int           `yaml:"inflight_max" doc:"QoS 1 and 2 messages unacknowledged by one device; further ones wait in its queue"`
+	TopicAliasMax int           `yaml:"topic_alias_max" doc:"topic aliases a device may set up"`
+	// TopicAliasOutMax is also bounded by what the device allows.
+	TopicAliasOutMax         int  `yaml:"topic_alias_out_max" doc:"topic aliases the gateway uses towards a device that allows them; further topics are sent in full"`
+	TopicLevelsMax           int  `yaml:"topic_levels_max" doc:"levels of a topic or filter; beyond it is refused"`
+	TopicBytesMax            int  `yaml:"topic_bytes_max" doc:"bytes of a topic or filter; beyond it is refused"`
+	MaxQoS                   int  `yaml:"max_qos" doc:"highest QoS a device may publish with, and is granted in SUBACK: 0, 1 or 2"`
+	RetainAvailable          bool `yaml:"retain_available" doc:"keep retained messages"`
+	WildcardAvailable        bool `yaml:"wildcard_available" doc:"take filters with wildcards"`
+	SharedAvailable          bool `yaml:"shared_available" doc:"take shared subscriptions ($share)"`
+	SubscriptionIDsAvailable bool `yaml:"subscription_ids_available" doc:"take subscriptions with a Subscription Identifier"`
+	RetainedMax              int  `yaml:"retained_max" doc:"retained messages kept; those of further topics are delivered but not kept"`
 
 	RetainedBytesMax int `yaml:"retained_bytes_max" doc:"bytes of retained messages kept; further ones are delivered but not kept"`
 	// FiltersMax bounds the work of one packet.
 	FiltersMax int `yaml:"filters_max" doc:"topic filters in one SUBSCRIBE or UNSUBSCRIBE; further ones in it are refused with 0x97"`
+
+	ServerReference string `yaml:"server_reference" doc:"where MQTT 5 devices are sent that there is no room for, or that leave as the gateway stops: HOST:PORT, or several with spaces between; empty for nowhere"`
+
+	ResponseInformation string `yaml:"response_information" doc:"what an MQTT 5 device is told that asks for Response Information, such as replies/{client-id}; empty for nothing"`
 
 	StrictMapping bool `yaml:"strict_mapping" doc:"refuse topics that NATS's own MQTT would refuse instead of escaping them"`
 }
@@ -141,8 +151,9 @@ func Default() Config {
 		NATS:      NATS{URL: "embedded", Listen: "127.0.0.1:4222", Anonymous: "loopback", UplinkBytesMax: 8 << 20},
 		Auth:      Auth{Anonymous: "loopback"},
 		MQTT: MQTT{
-			KeepAliveMax: 20 * time.Minute, ReceiveMax: 256, InflightMax: 256, TopicAliasMax: 32, TopicLevelsMax: 64,
-			TopicBytesMax: 1024, RetainAvailable: true, RetainedMax: 1_000_000,
+			KeepAliveMax: 20 * time.Minute, ReceiveMax: 256, InflightMax: 256, TopicAliasMax: 32, TopicAliasOutMax: 16, TopicLevelsMax: 64,
+			TopicBytesMax: 1024, MaxQoS: 2, RetainAvailable: true, WildcardAvailable: true, SharedAvailable: true,
+			SubscriptionIDsAvailable: true, RetainedMax: 1_000_000,
 			RetainedBytesMax: 256 << 20, FiltersMax: 256,
 		},
 		WebSocket: WebSocket{PingInterval: 25 * time.Second, UpTopic: "devices/{client-id}/up", DownTopic: "devices/{client-id}/down"},
@@ -237,8 +248,9 @@ func (c *Config) validateListeners(v *validator) {
 			v.add(path, err.Error(), "mqtt://ADDR:PORT, ws://ADDR:PORT or any://ADDR:PORT")
 			continue
 		}
+		c.listenerBounds(v, path, l)
 		if c.Auth.Anonymous == "loopback" && !l.Addr.Addr().IsLoopback() {
-			v.add(path, s+" lets anybody on the network in, as devices log in without credentials",
+			v.add(path, l.String()+" lets anybody on the network in, as devices log in without credentials",
 				"listen on 127.0.0.1, or put the gateway behind something that authenticates and set auth.anonymous: anywhere")
 		}
 	}
@@ -289,9 +301,7 @@ func (c *Config) validateRanges(v *validator) {
 	const gib = 1 << 30
 	v.between("loops", c.Loops, 0, 1024)
 	v.between("nats.uplink_bytes_max", c.NATS.UplinkBytesMax, 64<<10, gib)
-	v.between("mqtt.receive_max", c.MQTT.ReceiveMax, 1, 65535)
 	v.between("mqtt.inflight_max", c.MQTT.InflightMax, 1, 65535)
-	v.between("mqtt.topic_alias_max", c.MQTT.TopicAliasMax, 0, 65535)
 	v.between("mqtt.topic_levels_max", c.MQTT.TopicLevelsMax, 1, 128)
 	v.between("mqtt.topic_bytes_max", c.MQTT.TopicBytesMax, 1, 65535)
 	v.between("mqtt.retained_max", c.MQTT.RetainedMax, 0, gib)
@@ -302,7 +312,6 @@ func (c *Config) validateRanges(v *validator) {
 	v.between("session.bytes_max", c.Session.BytesMax, 1<<20, 1<<40)
 	v.between("session.max", c.Session.Max, 1, gib)
 	v.between("limits.connect_bytes_max", c.Limits.ConnectBytesMax, 128, 1<<20)
-	v.between("limits.packet_bytes_max", c.Limits.PacketBytesMax, 128, 256<<20)
 	v.between("limits.batch_bytes_max", c.Limits.BatchBytesMax, 4<<10, gib)
 	v.between("limits.subscriptions_max", c.Limits.SubscriptionsMax, 1, 65535)
 	v.between("limits.connections_max", c.Limits.ConnectionsMax, 0, gib)
@@ -313,19 +322,33 @@ func (c *Config) validateRanges(v *validator) {
 		got  time.Duration
 		low  time.Duration
 	}{
-		{"mqtt.keep_alive_max", c.MQTT.KeepAliveMax, 0}, {"websocket.ping_interval", c.WebSocket.PingInterval, time.Second},
-		{"session.expiry_max", c.Session.ExpiryMax, time.Second}, {"limits.connect_time", c.Limits.ConnectTime, time.Second},
+		{"websocket.ping_interval", c.WebSocket.PingInterval, time.Second},
+		{"limits.connect_time", c.Limits.ConnectTime, time.Second},
 		{"limits.packet_time", c.Limits.PacketTime, time.Second}, {"limits.stall_time", c.Limits.StallTime, time.Second},
-		{"drain.time", c.Drain.Time, 0},
 	} {
-		if d.got < d.low || d.got > 10*365*24*time.Hour {
-			v.add(d.path, fmt.Sprintf("%v is not between %v and ten years", d.got, d.low), "")
-		} else if d.path != "drain.time" && d.got%time.Second != 0 {
-			v.add(d.path, fmt.Sprintf("%v is not a whole number of seconds", d.got), "")
-		}
+		v.seconds(d.path, d.got, d.low)
 	}
-	if c.MQTT.KeepAliveMax > 65535*time.Second {
-		v.add("mqtt.keep_alive_max", "MQTT can express 18h12m15s at most", "0 for no bound")
+	v.lasts("drain.time", c.Drain.Time, 0)
+	bounds := c.bounds()
+	bounds.validate(v, boundPath)
+	if !plainText(c.MQTT.ResponseInformation, c.MQTT.TopicBytesMax) {
+		v.add("mqtt.response_information", "not a text of at most mqtt.topic_bytes_max bytes without control characters", "a topic such as replies/"+clientIDPlace)
+	}
+}
+
+// lasts holds a time against its bounds; false: it is outside.
+func (v *validator) lasts(path string, got, low time.Duration) bool {
+	if got < low || got > 10*365*24*time.Hour {
+		v.add(path, fmt.Sprintf("%v is not between %v and ten years", got, low), "")
+		return false
+	}
+	return true
+}
+
+// seconds wants a time that protocols and clocks here can express.
+func (v *validator) seconds(path string, got, low time.Duration) {
+	if v.lasts(path, got, low) && got%time.Second != 0 {
+		v.add(path, fmt.Sprintf("%v is not a whole number of seconds", got), "")
 	}
 }
 
@@ -333,12 +356,13 @@ func (c *Config) validateRanges(v *validator) {
 type Listener struct {
 	Scheme string // mqtt, ws or any
 	Addr   netip.AddrPort
+	Query  string // its own bounds, as NAME=VALUE&NAME=VALUE
 }
 
-// String is the listener as it is written in a configuration.
+// String is where the listener listens, as it is written in a configuration.
 func (l Listener) String() string { return l.Scheme + "://" + l.Addr.String() }
 
-// ParseListener reads SCHEME://ADDR:PORT.
+// ParseListener reads SCHEME://ADDR:PORT?QUERY. The bounds in the query are not looked at.
 func ParseListener(s string) (Listener, error) {
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok {
@@ -347,8 +371,9 @@ func ParseListener(s string) (Listener, error) {
 	if scheme != "mqtt" && scheme != "ws" && scheme != "any" {
 		return Listener{}, fmt.Errorf("scheme %q is none of mqtt, ws, any", scheme)
 	}
+	rest, query, _ := strings.Cut(rest, "?")
 	addr, err := ResolveAddr(strings.TrimSuffix(rest, "/"))
-	return Listener{scheme, addr}, err
+	return Listener{scheme, addr, query}, err
 }
 
 var hostForm = regexp.MustCompile(`^[A-Za-z0-9_.-]*$`)

@@ -26,6 +26,13 @@ func TestValidate(t *testing.T) {
 		"a port shared alone":    {func(c *Config) { c.SharePort = true }, "share_port", "nats.url: nats://HOST:4222"},
 		"a shared port":          {func(c *Config) { c.SharePort, c.NATS.URL = true, "nats://h:1" }, "", ""},
 		"a node name with space": {func(c *Config) { c.Node = "a b" }, "node", "gateway-1"},
+		"a bound too high":       {func(c *Config) { c.Listeners = []string{"mqtt://127.0.0.1:1?max_qos=3"} }, "listeners[0].max_qos", "not between 0 and 2"},
+		"no such bound":          {func(c *Config) { c.Listeners = []string{"mqtt://127.0.0.1:1?maxqos=1"} }, "listeners[0]", "one of keep_alive_max,"},
+		"a query unreadable":     {func(c *Config) { c.Listeners = []string{"mqtt://127.0.0.1:1?max_qos=%zz"} }, "listeners[0]", "NAME=VALUE"},
+		"a keep-alive too long":  {func(c *Config) { c.Listeners = []string{"mqtt://127.0.0.1:1?keep_alive_max=20h"} }, "listeners[0].keep_alive_max", "18h12m15s"},
+		"a reference in lines":   {func(c *Config) { c.MQTT.ServerReference = "a\nb" }, "mqtt.server_reference", "other.example:1883"},
+		"a global bound":         {func(c *Config) { c.MQTT.MaxQoS = -1 }, "mqtt.max_qos", "not between"},
+		"an own bound, well":     {func(c *Config) { c.Listeners = []string{"mqtt://127.0.0.1:1?max_qos=0&expiry_max=2h"} }, "", ""},
 		"no listener":            {func(c *Config) { c.Listeners = nil }, "listeners", "mqtt://"},
 	} {
 		c := Default()

@@ -21,6 +21,7 @@ type Gateway struct {
 	cfg       Config
 	log       zerolog.Logger
 	shards    []*shard
+	bounds    []Bounds // by listener
 	bus       *bus.Bus
 	interests *interests
 	retained  retainedStore
@@ -160,6 +161,9 @@ func (g *Gateway) natsLog(level, format string, args ...any) {
 }
 
 func (g *Gateway) openShards() error {
+	if err := g.openBounds(); err != nil {
+		return err
+	}
 	for i := range g.cfg.Loops {
 		s, err := newShard(g, i)
 		if err != nil {

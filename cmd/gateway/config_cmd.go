@@ -108,7 +108,11 @@ func writeTemplate(w io.Writer) error {
 		if indent == "" {
 			out.WriteByte('\n')
 		}
-		fmt.Fprintf(&out, "%s# %s\n%s%s: %s\n", indent, s.doc, indent, lastName(s.path), s.yamlText(&config))
+		fmt.Fprintf(&out, "%s# %s\n", indent, s.doc)
+		if s.row != nil {
+			out.WriteString(s.row.comment(indent))
+		}
+		fmt.Fprintf(&out, "%s%s: %s\n", indent, lastName(s.path), s.yamlText(&config))
 	})
 	_, err := io.WriteString(w, out.String())
 	return err
@@ -117,18 +121,28 @@ func writeTemplate(w io.Writer) error {
 // printConfig writes the effective values; the result is itself a valid file.
 func printConfig(w io.Writer, l *loaded, withOrigin bool) error {
 	var out strings.Builder
+	writeLine := func(line, path string) {
+		if withOrigin {
+			line = fmt.Sprintf("%-60s # %s", line, l.origins[path].text(l.file))
+		}
+		out.WriteString(line + "\n")
+	}
 	eachLine(func(indent string, sec *section) {
 		fmt.Fprintf(&out, "%s%s:\n", indent, lastName(sec.path))
 	}, func(indent string, s *setting) {
+		value := s.value(&l.config)
+		if s.kind == kindRows && value.Len() > 0 {
+			writeLine(indent+lastName(s.path)+":", s.path)
+			for i := range value.Len() {
+				writeLine(indent+"  - "+hideURLSecrets(s.yamlElement(value.Index(i))), fmt.Sprintf("%s[%d]", s.path, i))
+			}
+			return
+		}
 		text := hideURLSecrets(s.yamlText(&l.config))
-		if s.secret && !s.value(&l.config).IsZero() {
+		if s.secret && !value.IsZero() {
 			text = quoteYAML(hidden)
 		}
-		line := indent + lastName(s.path) + ": " + text
-		if withOrigin {
-			line = fmt.Sprintf("%-60s # %s", line, l.origins[s.path].text(l.file))
-		}
-		out.WriteString(line + "\n")
+		writeLine(indent+lastName(s.path)+": "+text, s.path)
 	})
 	_, err := io.WriteString(w, out.String())
 	return err

@@ -64,10 +64,36 @@ func configurationPage() string {
 		}
 		fmt.Fprintf(&out, "\n## %s\n\n%s\n\n| Key | Default | Meaning | Variable | Flag |\n|---|---|---|---|---|\n", name, doc)
 		for _, s := range sec.settings {
-			fmt.Fprintf(&out, "| `%s` | `%s` | %s | `%s` | %s |\n", s.path, s.yamlText(&defaults), cell(s.doc), s.env(), flags[s.path])
+			fmt.Fprintf(&out, "| `%s` | `%s` | %s | %s | %s |\n", s.path, s.yamlText(&defaults), cell(s.doc), variable(s), flags[s.path])
+		}
+		for _, s := range sec.settings {
+			if s.row != nil {
+				writeRow(&out, s)
+			}
 		}
 	}
 	return out.String()
+}
+
+func variable(s *setting) string {
+	if s.kind == kindRows {
+		return ""
+	}
+	return "`" + s.env() + "`"
+}
+
+// writeRow explains what an element of a list may say.
+func writeRow(out *strings.Builder, s *setting) {
+	intro := "Each element has keys; what is left out is empty, `false` or 0:"
+	if s.kind == kindList {
+		intro = "An element is a text, or in the file keys of its own; what is left out is the setting of the whole gateway. In the text the keys " +
+			"but the first stand behind a `?`, as in `mqtt://127.0.0.1:1883?max_qos=1&retain_available=false`, so that variables and flags can say " +
+			"them, too (a comma in a value is `%2C` there):"
+	}
+	fmt.Fprintf(out, "\n### %s\n\n%s\n\n| Key | Meaning |\n|---|---|\n", s.path, intro)
+	for _, c := range s.row.columns {
+		fmt.Fprintf(out, "| `%s` | %s |\n", c.path, cell(c.doc))
+	}
 }
 
 func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }

@@ -67,10 +67,28 @@ func load(src sources) (*loaded, error) {
 
 func (l *loader) validate() {
 	for _, fe := range l.config.Validate() {
-		if !l.failed[listPath(fe.Path)] {
+		if !l.hasFailed(fe.Path) {
 			l.problems = append(l.problems, problem{at: l.originOf(fe.Path), what: fe.Path + ": " + fe.What, fix: fe.Fix})
 		}
 	}
+}
+
+// hasFailed tells that there is a problem with a path, what holds it, or something in it: then its value is not what was meant.
+func (l *loader) hasFailed(path string) bool {
+	for p := path; p != ""; p = holder(p) {
+		if l.failed[p] {
+			return true
+		}
+	}
+	if configSchema.section(path) != nil {
+		return false
+	}
+	for p := range l.failed {
+		if strings.HasPrefix(p, path+".") || strings.HasPrefix(p, path+"[") {
+			return true
+		}
+	}
+	return false
 }
 
 func (l *loader) add(path string, at origin, format string, args ...any) {
@@ -85,6 +103,11 @@ func (l *loader) set(path string, at origin) {
 	for p := range l.origins {
 		if strings.HasPrefix(p, path+"[") {
 			delete(l.origins, p)
+		}
+	}
+	for p := range l.failed {
+		if strings.HasPrefix(p, path+"[") {
+			delete(l.failed, p)
 		}
 	}
 	l.origins[path] = at
@@ -125,19 +148,17 @@ func (l *loader) readFlags(flags []flagValue) {
 	}
 }
 
-// listPath is listeners for listeners[1], else path itself.
-func listPath(path string) string {
-	list, _, _ := strings.Cut(path, "[")
-	return list
-}
+// holder is what holds a path: listeners[1] for listeners[1].max_qos, then listeners; "" for what nothing holds.
+func holder(path string) string { return path[:max(strings.LastIndexAny(path, ".["), 0)] }
 
-// originOf finds the place to blame for a path that Validate names: the value itself, its list, a set value below the
-// section, or the section.
+// originOf finds the place to blame for a path that Validate names: the value itself, its row, its list, a set value below
+// the section, or the section.
 func (l *loaded) originOf(path string) origin {
-	for _, p := range []string{path, listPath(path)} {
+	for p, within := path, true; within; p = holder(p) {
 		if at, ok := l.origins[p]; ok {
 			return at
 		}
+		within = strings.Contains(p, "[")
 	}
 	var best origin
 	for _, s := range configSchema.settings {

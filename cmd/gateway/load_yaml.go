@@ -45,17 +45,24 @@ func position(tk *token.Token) origin {
 	return origin{source: fromFile, line: tk.Position.Line, column: tk.Position.Column}
 }
 
-// readMapping walks a section.
-func (l *loader) readMapping(path string, node ast.Node) {
-	var values []*ast.MappingValueNode
+// mappingOf is the keys and values of a mapping.
+func mappingOf(node ast.Node) (values []*ast.MappingValueNode, ok bool) {
 	switch n := node.(type) {
 	case *ast.MappingNode:
-		values = n.Values
+		return n.Values, true
 	case *ast.MappingValueNode:
-		values = []*ast.MappingValueNode{n}
-	case *ast.NullNode:
+		return []*ast.MappingValueNode{n}, true
+	}
+	return nil, false
+}
+
+// readMapping walks a section.
+func (l *loader) readMapping(path string, node ast.Node) {
+	if _, isNull := node.(*ast.NullNode); isNull {
 		return
-	default:
+	}
+	values, ok := mappingOf(node)
+	if !ok {
 		what := "the file"
 		if path != "" {
 			what = path
@@ -65,26 +72,33 @@ func (l *loader) readMapping(path string, node ast.Node) {
 	}
 	first := map[string]origin{}
 	for _, v := range values {
-		l.readKey(path, v, first)
+		if name, ok := l.keyOf(v, first); ok {
+			l.readKey(path, name, first[name], v.Value)
+		}
 	}
 }
 
-func (l *loader) readKey(parent string, v *ast.MappingValueNode, first map[string]origin) {
+// keyOf is the name of a key. One that is no name, or stands among first already, is a problem.
+func (l *loader) keyOf(v *ast.MappingValueNode, first map[string]origin) (name string, ok bool) {
 	at := position(v.Key.GetToken())
 	if _, ok := v.Key.(*ast.StringNode); !ok {
 		l.add("", at, "%s is not a key of a configuration", strings.TrimSpace(v.Key.String()))
-		return
+		return "", false
 	}
-	name := v.Key.GetToken().Value
+	name = v.Key.GetToken().Value
 	if before, ok := first[name]; ok {
 		l.add("", at, "%q stands here a second time; the first is at %d:%d", name, before.line, before.column)
-		return
+		return "", false
 	}
 	first[name] = at
+	return name, true
+}
+
+func (l *loader) readKey(parent, name string, at origin, value ast.Node) {
 	path := joinPath(parent, name)
 	if configSchema.section(path) != nil {
 		l.origins[path] = at
-		l.readMapping(path, v.Value)
+		l.readMapping(path, value)
 		return
 	}
 	s := configSchema.byPath[path]
@@ -96,76 +110,125 @@ func (l *loader) readKey(parent string, v *ast.MappingValueNode, first map[strin
 		l.add("", at, "unknown key %q%s%s", name, where, configSchema.suggestKey(parent, name))
 		return
 	}
-	l.readSetting(s, at, v.Value)
+	l.readSetting(s, at, s.value(&l.config), value)
 }
 
-func (l *loader) readSetting(s *setting, key origin, node ast.Node) {
+// readSetting fills the field of a setting, or of a column of a row.
+func (l *loader) readSetting(s *setting, key origin, field reflect.Value, node ast.Node) {
 	at := position(node.GetToken())
 	if _, isNull := node.(*ast.NullNode); isNull {
 		l.add(s.path, key, "%s has no value: it wants %s", s.path, s.kind.wants())
 		return
 	}
-	value := s.value(&l.config)
-	switch s.kind {
-	case kindList:
-		l.readList(s, at, node)
+	if s.kind == kindList || s.kind == kindRows {
+		l.readList(s, at, field, node)
 		return
+	}
+	if !fill(field, s.kind, node) {
+		l.wrongType(s, at, node)
+		return
+	}
+	l.set(s.path, at)
+}
+
+// fill sets a field to a scalar; false: it is of another kind.
+func fill(field reflect.Value, k kind, node ast.Node) (ok bool) {
+	switch k {
 	case kindSwitch:
 		n, ok := node.(*ast.BoolNode)
-		if !ok {
-			l.wrongType(s, at, node)
-			return
+		if ok {
+			field.SetBool(n.Value)
 		}
-		value.SetBool(n.Value)
+		return ok
 	case kindWhole:
 		n, ok := node.(*ast.IntegerNode)
 		var i int64
 		if ok {
 			i, ok = wholeOf(n)
 		}
-		if !ok {
-			l.wrongType(s, at, node)
-			return
+		if ok {
+			field.SetInt(i)
 		}
-		value.SetInt(i)
+		return ok
 	case kindTime:
 		d, ok := durationOf(node)
-		if !ok {
-			l.wrongType(s, at, node)
-			return
+		if ok {
+			field.SetInt(int64(d))
 		}
-		value.SetInt(int64(d))
-	case kindText:
-		text, ok := textOf(node)
-		if !ok {
-			l.wrongType(s, at, node)
-			return
-		}
-		value.SetString(text)
+		return ok
 	}
-	l.set(s.path, at)
+	text, ok := textOf(node)
+	if ok {
+		field.SetString(text)
+	}
+	return ok
 }
 
-func (l *loader) readList(s *setting, at origin, node ast.Node) {
+// readList reads every element, also of a list with wrong ones, so that each keeps its number for Validate.
+func (l *loader) readList(s *setting, at origin, field reflect.Value, node ast.Node) {
 	seq, ok := node.(*ast.SequenceNode)
 	if !ok {
 		l.wrongType(s, at, node)
 		return
 	}
 	l.set(s.path, at)
-	list := make([]string, 0, len(seq.Values))
+	list := reflect.MakeSlice(field.Type(), len(seq.Values), len(seq.Values))
 	for i, element := range seq.Values {
-		path := s.path + "[" + strconv.Itoa(i) + "]"
-		elementAt := position(element.GetToken())
-		text, ok := textOf(element)
+		l.readElement(s, s.path+"["+strconv.Itoa(i)+"]", list.Index(i), element)
+	}
+	field.Set(list)
+}
+
+func (l *loader) readElement(s *setting, path string, field reflect.Value, node ast.Node) {
+	at := position(node.GetToken())
+	l.origins[path] = at
+	if values, ok := mappingOf(node); ok && s.row != nil {
+		if s.kind == kindRows {
+			l.readRow(s.row, path, field, values)
+			return
+		}
+		cells := reflect.New(s.row.of).Elem()
+		given := l.readRow(s.row, path, cells, values)
+		if head := s.row.columns[0].path; given[head] == (origin{}) {
+			l.add(path, at, "%s lacks the key %q", path, head)
+		}
+		field.SetString(s.row.text(cells, given))
+		return
+	}
+	switch text, isText := textOf(node); {
+	case s.kind == kindRows:
+		l.add(path, at, "%s wants keys, not %s; its keys are %s", path, describe(node), strings.Join(s.row.names(), ", "))
+	case !isText && s.row != nil:
+		l.add(path, at, "%s wants text or keys, not %s", path, describe(node))
+	case !isText:
+		l.add(path, at, "%s wants text, not %s", path, describe(node))
+	default:
+		field.SetString(text)
+	}
+}
+
+// readRow fills the struct of a row and returns which keys it had, and where.
+func (l *loader) readRow(r *row, path string, cells reflect.Value, values []*ast.MappingValueNode) (given map[string]origin) {
+	given = map[string]origin{}
+	for _, v := range values {
+		name, ok := l.keyOf(v, given)
 		if !ok {
-			l.add(s.path, elementAt, "%s wants text, not %s", path, describe(element))
 			continue
 		}
-		list = append(list, text)
-		l.origins[path] = elementAt
+		column := r.column(name)
+		if column == nil {
+			hint := ""
+			if near := nearest(name, r.names()); near != "" {
+				hint = ", did you mean \"" + near + "\"?"
+			}
+			l.add("", given[name], "unknown key %q in %s%s", name, path, hint)
+			continue
+		}
+		cell := *column
+		cell.path = path + "." + name
+		l.readSetting(&cell, given[name], cells.FieldByIndex(cell.index), v.Value)
 	}
-	s.value(&l.config).Set(reflect.ValueOf(list))
+	return given
 }
 
 func (l *loader) wrongType(s *setting, at origin, node ast.Node) {

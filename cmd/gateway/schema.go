@@ -20,6 +20,7 @@ const (
 	kindSwitch
 	kindTime
 	kindList
+	kindRows
 )
 
 // wants completes "wants …" in an error message.
@@ -33,6 +34,8 @@ func (k kind) wants() string {
 		return "a time such as 30s, 5m or 24h"
 	case kindList:
 		return "a list"
+	case kindRows:
+		return "a list of rows"
 	}
 	return "text"
 }
@@ -44,6 +47,7 @@ type setting struct {
 	kind   kind
 	secret bool
 	index  []int // for reflect.Value.FieldByIndex
+	row    *row  // what an element is, or may be, as a mapping; nil for what has no such elements
 }
 
 // env is the variable that sets s.
@@ -87,12 +91,18 @@ func (s *schema) readSection(t reflect.Type, head section, index []int) {
 			s.readSection(f.Type, section{path: path, doc: f.Tag.Get("doc")}, at)
 			continue
 		}
-		leaf := &setting{path: path, doc: f.Tag.Get("doc"), kind: kindOf(f.Type), secret: f.Tag.Get("secret") == "true", index: at}
+		leaf := readLeaf(f)
+		leaf.path, leaf.index, leaf.row = path, at, rowOf(f.Type)
 		sec.settings = append(sec.settings, leaf)
 		s.settings = append(s.settings, leaf)
 		s.byPath[leaf.path] = leaf
 		s.byEnv[leaf.env()] = leaf
 	}
+}
+
+// readLeaf is what the tags of a field say; it has no path yet.
+func readLeaf(f reflect.StructField) *setting {
+	return &setting{doc: f.Tag.Get("doc"), kind: kindOf(f.Type), secret: f.Tag.Get("secret") == "true"}
 }
 
 func kindOf(t reflect.Type) kind {
@@ -105,8 +115,10 @@ func kindOf(t reflect.Type) kind {
 		return kindWhole
 	case t.Kind() == reflect.Bool:
 		return kindSwitch
-	case t == reflect.TypeFor[[]string]():
+	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.String:
 		return kindList
+	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
+		return kindRows
 	}
 	panic("gateway.Config has a field of a type that no source can fill: " + t.String())
 }
@@ -158,6 +170,9 @@ func (s *setting) value(c *gateway.Config) reflect.Value {
 
 // setText fills s from the text of a variable or a flag. The message names what was wanted.
 func (s *setting) setText(c *gateway.Config, text string) (message string) {
+	if s.kind == kindRows {
+		return "only a file can set " + s.path + ": it is a list of rows"
+	}
 	switch v := s.value(c); s.kind {
 	case kindText:
 		v.SetString(text)
@@ -197,23 +212,43 @@ func splitList(text string) []string {
 	return list
 }
 
-// yamlText is the value of s in c as it is written in a file.
-func (s *setting) yamlText(c *gateway.Config) string {
-	switch v := s.value(c); s.kind {
+// yamlText is the value of s in c as it is written in a file, on one line.
+func (s *setting) yamlText(c *gateway.Config) string { return s.yamlValue(s.value(c)) }
+
+func (s *setting) yamlValue(v reflect.Value) string {
+	switch s.kind {
+	case kindList, kindRows:
+		texts := make([]string, v.Len())
+		for i := range texts {
+			texts[i] = s.yamlElement(v.Index(i))
+		}
+		return "[" + strings.Join(texts, ", ") + "]"
+	case kindText:
+		return quoteYAML(v.String())
+	default:
+		return plainScalar(s.kind, v)
+	}
+}
+
+// yamlElement is an element of a list.
+func (s *setting) yamlElement(v reflect.Value) string {
+	if s.kind == kindRows {
+		return s.row.yamlText(v)
+	}
+	return quoteYAML(v.String())
+}
+
+// plainScalar is a scalar as text.
+func plainScalar(k kind, v reflect.Value) string {
+	switch k {
 	case kindWhole:
 		return strconv.FormatInt(v.Int(), 10)
 	case kindSwitch:
 		return strconv.FormatBool(v.Bool())
 	case kindTime:
 		return shortDuration(time.Duration(v.Int()))
-	case kindList:
-		quoted := make([]string, v.Len())
-		for i := range quoted {
-			quoted[i] = quoteYAML(v.Index(i).String())
-		}
-		return "[" + strings.Join(quoted, ", ") + "]"
 	default:
-		return quoteYAML(v.String())
+		return v.String()
 	}
 }
 
