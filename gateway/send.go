@@ -64,6 +64,9 @@ func (s *shard) appendSend(dst []byte, d *device, a *session.Send) []byte {
 		return mqtt.AppendPubrec(dst, d.version, a.PacketID, mqtt.Reason(a.Reason))
 	case session.SendPubrel:
 		s.count.packetsOut[mqtt.TypePubrel]++
+		if a.Dup {
+			return mqtt.AppendPubrelAgain(dst, d.version, a.PacketID)
+		}
 		return mqtt.AppendPubrel(dst, d.version, a.PacketID, mqtt.Reason(a.Reason))
 	case session.SendPubcomp:
 		s.count.packetsOut[mqtt.TypePubcomp]++

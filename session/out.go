@@ -89,7 +89,7 @@ type Send struct {
 	Kind     SendKind
 	Reason   uint8 // of an acknowledgement
 	QoS      uint8
-	Dup      bool
+	Dup      bool // sent before, on an earlier connection: SendPublish, SendPubrel
 	Retain   bool
 	PacketID uint16
 	// ExpirySec is what is left of the message expiry [MQTT-3.3.2-6]. Valid with HasExpiry.

@@ -153,7 +153,7 @@ func (s *Session) launch(nowSec uint32, e entry, out *Out) {
 // send appends the packet that e is about: its PUBLISH, or the PUBREL of one that the device has.
 func (e *entry) send(nowSec uint32, dup bool, out *Out) {
 	if e.phase == awaitComp {
-		out.ack(SendPubrel, e.id, 0)
+		out.Sends = append(out.Sends, Send{Kind: SendPubrel, PacketID: e.id, Dup: dup})
 		return
 	}
 	sd := Send{Kind: SendPublish, PacketID: e.id, QoS: e.qos, Dup: dup, Retain: e.retain, Msg: &e.kept.msg, SubIDs: e.ids.slice()}

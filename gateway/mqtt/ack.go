@@ -53,6 +53,15 @@ func AppendPubrel(dst []byte, v Version, id uint16, r Reason) []byte {
 	return appendAck(dst, byte(TypePubrel)<<4|0x02, v, id, r) // [MQTT-3.6.1-1]
 }
 
+// AppendPubrelAgain appends a PUBREL of Success that was sent before. Only MQTT 3.1 marks it: with DUP (3.1 §2.1).
+func AppendPubrelAgain(dst []byte, v Version, id uint16) []byte {
+	first := byte(TypePubrel)<<4 | 0x02
+	if v == V31 {
+		first |= flagDup
+	}
+	return appendAck(dst, first, v, id, Success)
+}
+
 // AppendPubcomp appends a PUBCOMP; see [AppendPuback].
 func AppendPubcomp(dst []byte, v Version, id uint16, r Reason) []byte {
 	return appendAck(dst, byte(TypePubcomp)<<4, v, id, r)
