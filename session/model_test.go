@@ -119,7 +119,7 @@ func (m *modelTable) open(now uint32, c *Connect, owner uint64, o *modelOut) boo
 		if s.owner != 0 {
 			o.say("evict %d", s.owner)
 		}
-		if c.CleanStart || s.owner == 0 && s.endAt <= now {
+		if c.CleanStart || s.owner != 0 && s.expiry == 0 || s.owner == 0 && s.endAt <= now {
 			m.end(s, now, o)
 			s = nil
 		}

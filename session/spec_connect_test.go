@@ -335,3 +335,22 @@ func TestLateEventsOfAGoneSession(t *testing.T) {
 		> a drop session_gone 1
 		a lost`)
 }
+
+func Test_v311_MQTT_3_1_2_6_takeover(t *testing.T) { cleanSessionIsNotTakenOver(t, "v=4") }
+func Test_v5_MQTT_4_1_0_2_takeover(t *testing.T)   { cleanSessionIsNotTakenOver(t, "v=5") }
+
+// cleanSessionIsNotTakenOver: a session that lasts as long as its connection ends when another connection closes that one.
+func cleanSessionIsNotTakenOver(t *testing.T, v string) {
+	t.Helper()
+	check(t, `
+		~open a `+v+` clean owner=5 will=w
+		~a subscribe 1 t:1
+		~message t one qos=1
+		open a `+v+` expiry=60
+		> session new
+		> evict 5
+		> route w gone qos=0 from=a
+		> lost a t live=true
+		> drop session_gone 1
+		a resume`)
+}

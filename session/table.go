@@ -68,7 +68,7 @@ func NewTable(l *Limits) *Table {
 
 // Open finds or makes the session of a client id for the connection owner (opaque, not 0); present is CONNACK's
 // Session Present. An older live connection is reported in out.Evict; its session goes on, or ends with clean
-// start [MQTT-3.1.4-3]. A session found is live but sends nothing before Resume. nil: refused by SessionsMax.
+// start [MQTT-3.1.4-3], or because its expiry is 0. A session found is live but sends nothing before Resume. nil: refused by SessionsMax.
 func (t *Table) Open(nowSec uint32, c *Connect, owner uint64, out *Out) (s *Session, present bool) {
 	if owner == 0 {
 		panic(fmt.Sprintf("session: Open of %q without an owner", c.ClientID))
@@ -79,8 +79,10 @@ func (t *Table) Open(nowSec uint32, c *Connect, owner uint64, out *Out) (s *Sess
 			out.Evict = s.owner
 		}
 		switch {
-		case c.CleanStart, s.state == detached && s.endAtSec <= nowSec && s.endAtSec != Never:
-			s.becomeGone(nowSec, out) // [MQTT-3.1.2-4]; or its time was over before a Tick saw it
+		case c.CleanStart, s.state == live && s.expirySec == 0, s.state == detached && s.endAtSec <= nowSec && s.endAtSec != Never:
+			// [MQTT-3.1.2-4]; or it lasts no longer than the connection that ends here [MQTT-4.1.0-2], 3.1.1 [MQTT-3.1.2-6]; or
+			// its time was over before a Tick saw it.
+			s.becomeGone(nowSec, out)
 			s = nil
 		default:
 			s.willOnReturn(nowSec, out)
