@@ -28,9 +28,13 @@ type Config struct {
 	MQTT      MQTT          `yaml:"mqtt" doc:"what MQTT clients are told and held to"`
 	WebSocket WebSocket     `yaml:"websocket" doc:"WebSocket and plain devices on it"`
 	Session   SessionCfg    `yaml:"session" doc:"what is kept for a device"`
-	Limits    Limits        `yaml:"limits" doc:"bounds on what one device can cost; each has a consequence and a counter"`
-	Drain     Drain         `yaml:"drain" doc:"how a stopping gateway sends its devices away"`
-	Log       Log           `yaml:"log" doc:"what is written to standard error"`
+
+	AutoSubscribe []AutoSubscribe `yaml:"auto_subscribe" doc:"subscriptions that devices get as they connect"`
+	TopicRewrite  []TopicRewrite  `yaml:"topic_rewrite" doc:"topics of devices that are taken for others; the first rule that matches decides"`
+
+	Limits Limits `yaml:"limits" doc:"bounds on what one device can cost; each has a consequence and a counter"`
+	Drain  Drain  `yaml:"drain" doc:"how a stopping gateway sends its devices away"`
+	Log    Log    `yaml:"log" doc:"what is written to standard error"`
 
 	Diagnostics bool `yaml:"diagnostics" doc:"offer /echo on WebSocket listeners, which returns every message as it came"`
 }
@@ -93,7 +97,8 @@ type MQTT struct {
 
 	ServerReference string `yaml:"server_reference" doc:"where MQTT 5 devices are sent that there is no room for, or that leave as the gateway stops: HOST:PORT, or several with spaces between; empty for nowhere"`
 
-	ResponseInformation string `yaml:"response_information" doc:"what an MQTT 5 device is told that asks for Response Information, such as replies/{client-id}; empty for nothing"`
+	ResponseInformation string        `yaml:"response_information" doc:"what an MQTT 5 device is told that asks for Response Information, such as replies/{client-id}; empty for nothing"`
+	SysInterval         time.Duration `yaml:"sys_interval" doc:"how often the gateway tells devices about itself on $SYS/broker/... topics; 0 for never"`
 
 	StrictMapping bool `yaml:"strict_mapping" doc:"refuse topics that NATS's own MQTT would refuse instead of escaping them"`
 }
@@ -154,7 +159,7 @@ func Default() Config {
 			KeepAliveMax: 20 * time.Minute, ReceiveMax: 256, InflightMax: 256, TopicAliasMax: 32, TopicAliasOutMax: 16, TopicLevelsMax: 64,
 			TopicBytesMax: 1024, MaxQoS: 2, RetainAvailable: true, WildcardAvailable: true, SharedAvailable: true,
 			SubscriptionIDsAvailable: true, RetainedMax: 1_000_000,
-			RetainedBytesMax: 256 << 20, FiltersMax: 256,
+			RetainedBytesMax: 256 << 20, FiltersMax: 256, SysInterval: 10 * time.Second,
 		},
 		WebSocket: WebSocket{PingInterval: 25 * time.Second, UpTopic: "devices/{client-id}/up", DownTopic: "devices/{client-id}/down"},
 		Session: SessionCfg{
@@ -193,6 +198,8 @@ func (c *Config) Validate() []*FieldError {
 	c.validateListeners(&v)
 	c.validateNATS(&v)
 	c.validateRanges(&v)
+	c.validateAutoSubscribe(&v)
+	c.validateRewrites(&v)
 	if c.Admin != "" {
 		if _, err := ResolveAddr(c.Admin); err != nil {
 			v.add("admin", err.Error(), "an address such as 127.0.0.1:8080, or empty for none")
@@ -324,6 +331,8 @@ func (c *Config) validateRanges(v *validator) {
 	}{
 		{"websocket.ping_interval", c.WebSocket.PingInterval, time.Second},
 		{"limits.connect_time", c.Limits.ConnectTime, time.Second},
+		{"mqtt.keep_alive_max", c.MQTT.KeepAliveMax, 0}, {"mqtt.sys_interval", c.MQTT.SysInterval, 0}, {"websocket.ping_interval", c.WebSocket.PingInterval, time.Second},
+		{"session.expiry_max", c.Session.ExpiryMax, time.Second}, {"limits.connect_time", c.Limits.ConnectTime, time.Second},
 		{"limits.packet_time", c.Limits.PacketTime, time.Second}, {"limits.stall_time", c.Limits.StallTime, time.Second},
 	} {
 		v.seconds(d.path, d.got, d.low)

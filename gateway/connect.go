@@ -134,7 +134,9 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	s.acknowledgeConnect(c, d, p, in.ExpirySec, present, assigned)
 	s.event = session.Event{Kind: session.Resume}
 	sess.Step(now, &s.event, &s.out)
-	s.apply(c, d, &s.out)
+	if s.apply(c, d, &s.out) && len(s.cfg.AutoSubscribe) > 0 {
+		s.autoSubscribe(c, d)
+	}
 }
 
 // evict closes the connection that had the session before [MQTT-3.1.4-3]; false: there is none.
@@ -155,7 +157,7 @@ func (s *shard) fillWill(w *session.Will, d *device, p *mqtt.Packet) {
 	q := &p.Connect
 	s.props = q.WillProps.AppendForward(s.props[:0])
 	w.Message = session.Message{
-		Topic: q.WillTopic, Payload: q.WillPayload, Props: s.props, QoS: q.WillQoS, Retain: q.WillRetain,
+		Topic: s.rewrite(q.WillTopic, string(q.ClientID), false), Payload: q.WillPayload, Props: s.props, QoS: q.WillQoS, Retain: q.WillRetain,
 		User: d.user(),
 	}
 	if q.WillProps.Has(mqtt.PropWillDelay) {

@@ -120,7 +120,7 @@ func (s *shard) onPacket(c *epoll.Conn, d *device, packet []byte) bool {
 	case mqtt.TypeSubscribe:
 		return s.onSubscribe(c, d, p, ev)
 	case mqtt.TypeUnsubscribe:
-		ev.Kind, ev.Filters = session.Unsubscribe, s.sessionFilters(p.Filters)
+		ev.Kind, ev.Filters = session.Unsubscribe, s.sessionFilters(d, p.Filters)
 	case mqtt.TypePingreq:
 		s.pong(c, d)
 		return true
@@ -173,6 +173,9 @@ func (s *shard) onPublish(c *epoll.Conn, d *device, p *mqtt.Packet, ev *session.
 	*m = session.Message{Topic: p.Topic, Payload: p.Payload, QoS: p.QoS, Retain: p.Retain, From: d.sess, User: d.user()}
 	if d.version == mqtt.V5 && !s.publishProperties(c, d, p, m) {
 		return false
+	}
+	if len(s.rewrites) > 0 {
+		m.Topic = s.rewrite(m.Topic, d.sess.ClientID(), false)
 	}
 	verdict := s.checkPublish(d, p, m)
 	if verdict == mqtt.RetainNotSupported { // the client was told in CONNACK [MQTT-3.2.2-14]
@@ -287,10 +290,11 @@ func (s *shard) topicWithin(topic []byte) bool {
 		(!s.cfg.MQTT.StrictMapping || bus.Representable(topic))
 }
 
-func (s *shard) sessionFilters(in []mqtt.Filter) []session.Filter {
+func (s *shard) sessionFilters(d *device, in []mqtt.Filter) []session.Filter {
 	s.work += len(in) * filterWork
-	s.filters = s.filters[:0]
+	s.filters, s.rewritten = s.filters[:0], s.rewritten[:0]
 	for i, f := range in {
+		f.Topic = s.rewriteFilter(f.Topic, d.sess.ClientID())
 		refuse := s.checkFilter(f.Topic)
 		if i >= s.cfg.MQTT.FiltersMax {
 			refuse = uint8(mqtt.QuotaExceeded)
@@ -316,7 +320,7 @@ func (s *shard) checkFilter(filter []byte) uint8 {
 
 // onSubscribe makes the subscriptions. SUBACK waits until NATS knows them.
 func (s *shard) onSubscribe(c *epoll.Conn, d *device, p *mqtt.Packet, ev *session.Event) bool {
-	ev.Kind, ev.Filters = session.Subscribe, s.sessionFilters(p.Filters)
+	ev.Kind, ev.Filters = session.Subscribe, s.sessionFilters(d, p.Filters)
 	if d.version == mqtt.V5 && len(p.Props.SubscriptionIDs) > 0 {
 		ev.SubID = p.Props.SubscriptionIDs[0]
 	}

@@ -25,6 +25,7 @@ type Gateway struct {
 	bus       *bus.Bus
 	interests *interests
 	retained  retainedStore
+	sys       *sysTopics
 	room      room
 	claims    *claims // nil where there can be no other gateway
 	admin     *admin
@@ -75,6 +76,7 @@ func New(cfg Config, log zerolog.Logger) (g *Gateway, err error) {
 	}
 	g.retained.max, g.retained.bytesMax = cfg.MQTT.RetainedMax, cfg.MQTT.RetainedBytesMax
 	g.last = make([]snapshot, g.cfg.Loops)
+	g.sys = newSysTopics(g)
 	if err := g.fit(); err != nil {
 		return nil, err
 	}
@@ -216,6 +218,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if err != nil {
 		g.log.Error().Err(err).Msg("other gateways cannot be heard: their devices may have client ids of ours")
 	}
+	background.Go(func() { g.sys.run(busCtx) })
 	ended := make(chan error, len(g.shards))
 	for _, s := range g.shards {
 		go func() {

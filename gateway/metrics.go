@@ -40,6 +40,8 @@ type counters struct {
 	drops                                                               [session.DropReasons]uint64
 	refused, retainedFull, badCommands, willsLost, noMember, turnsEnded uint64
 	pauses, lateTicks, movedOut, panics                                 uint64
+	rewrites, autoSubscribed, autoRefused                               uint64
+	payloadIn, payloadOut                                               uint64 // bytes
 	turnedAwayFull, turnedAwayDraining, takenElsewhere                  uint64
 }
 
@@ -51,6 +53,7 @@ type snapshot struct {
 	queued, queuedBytes, keptBytes  int
 	heldBatches, pausedPublishers   int
 	replays                         int
+	expired                         uint64        // sessions whose time was over
 	lag                             time.Duration // how long the loop took to answer
 }
 
@@ -60,6 +63,7 @@ func (s *shard) snapshot() snapshot {
 		sessions: s.table.Len(), sessionsLive: s.table.Live(), filters: s.table.Subscriptions(),
 		queued: s.table.Queued(), queuedBytes: s.table.QueuedBytes(), keptBytes: s.table.KeptBytes(),
 		heldBatches: s.uplink.heldBatches(), pausedPublishers: len(s.uplink.paused), replays: len(s.replays),
+		expired: s.table.Expired(),
 	}
 }
 
@@ -139,6 +143,8 @@ var metricTable = []struct {
 	{"gateway_commands_bad_total", "Commands of JSON devices that could not be read.", nil},
 	{"gateway_sessions", "Sessions.", []string{"state"}},
 	{"gateway_subscriptions", "Filters of all sessions.", nil},
+	{"gateway_topics_rewritten_total", "Topics and filters that a rule of topic_rewrite took for others.", nil},
+	{"gateway_auto_subscriptions_total", "Subscriptions by rules of auto_subscribe that were made, or refused.", []string{"result"}},
 	{"gateway_queued_messages", "Messages waiting for devices.", nil},
 	{"gateway_queued_bytes", "Bytes waiting for devices.", nil},
 	{"gateway_kept_bytes", "Bytes of messages kept for devices, in flight, queued and wills.", nil},
@@ -267,6 +273,9 @@ func (e emitter) messages(s *snapshot) {
 	e.counter("gateway_messages_refused_total", float64(s.refused))
 	e.counter("gateway_retained_refused_total", float64(s.retainedFull))
 	e.counter("gateway_commands_bad_total", float64(s.badCommands))
+	e.counter("gateway_topics_rewritten_total", float64(s.rewrites))
+	e.counter("gateway_auto_subscriptions_total", float64(s.autoSubscribed), "made")
+	e.counter("gateway_auto_subscriptions_total", float64(s.autoRefused), "refused")
 	e.gauge("gateway_queued_messages", float64(s.queued))
 	e.gauge("gateway_queued_bytes", float64(s.queuedBytes))
 	e.gauge("gateway_kept_bytes", float64(s.keptBytes))

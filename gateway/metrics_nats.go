@@ -102,6 +102,12 @@ func (s *snapshot) add(o *snapshot) {
 	s.heldBatches += o.heldBatches
 	s.pausedPublishers += o.pausedPublishers
 	s.replays += o.replays
+	s.expired += o.expired
+	s.rewrites += o.rewrites
+	s.autoSubscribed += o.autoSubscribed
+	s.autoRefused += o.autoRefused
+	s.payloadIn += o.payloadIn
+	s.payloadOut += o.payloadOut
 	s.loop.AcceptErrors += o.loop.AcceptErrors
 	s.loop.AcceptPauses += o.loop.AcceptPauses
 	s.loop.ReadBytes += o.loop.ReadBytes

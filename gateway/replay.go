@@ -13,6 +13,7 @@ type replay struct {
 	owner    uint64 // connection the subscription was made on
 	sess     *session.Session
 	want     session.Replay
+	from     *retainedStore
 	snapshot *btree.Map[string, *retainedMsg]
 	next     string // topic to go on with
 	blocked  bool   // the last step stopped because the device could take no more
@@ -25,7 +26,7 @@ func (r *retainedStore) begin(sess *session.Session, want session.Replay) *repla
 	if r.topics.Len() == 0 {
 		return nil
 	}
-	return &replay{owner: sess.Owner(), sess: sess, want: want, snapshot: r.topics.Copy(), next: literalPrefix(want.Filter)}
+	return &replay{owner: sess.Owner(), sess: sess, want: want, from: r, snapshot: r.topics.Copy(), next: literalPrefix(want.Filter)}
 }
 
 // literalPrefix is what every topic that matches filter begins with.
@@ -75,7 +76,7 @@ const (
 
 // replay begins to send the retained messages that a subscription asks for. One that was under way for it begins anew.
 func (s *shard) replay(sess *session.Session, want session.Replay) {
-	if r := s.gw.retained.begin(sess, want); r != nil {
+	if r := s.gw.retainedFor(want.Filter).begin(sess, want); r != nil {
 		s.replays[want.Sub] = r
 	}
 }
@@ -122,12 +123,12 @@ func (s *shard) deliverRetained(r *replay, topic string) bool {
 		return false
 	}
 	// What is sent is what the topic has now: the snapshot only says where to look. An older one could follow a newer live message.
-	m := s.gw.retained.get(topic)
+	m := r.from.get(topic)
 	switch {
 	case m == nil:
 		return true
 	case m.expiresAtSec != 0 && m.expiresAtSec <= now:
-		s.gw.retained.dropExpired(topic, m)
+		r.from.dropExpired(topic, m)
 		return true
 	}
 	s.replayMsg = session.Message{

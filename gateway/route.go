@@ -15,6 +15,7 @@ func (s *shard) route(m *session.Message) {
 		return
 	}
 	s.count.messagesIn[m.QoS&3]++
+	s.count.payloadIn += uint64(len(m.Payload))
 	if m.Retain && s.cfg.MQTT.RetainAvailable && !s.gw.retained.set(m) {
 		s.count.retainedFull++
 	}

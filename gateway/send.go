@@ -101,6 +101,7 @@ func (s *shard) appendPublish(dst []byte, d *device, a *session.Send) []byte {
 	}
 	s.count.packetsOut[mqtt.TypePublish]++
 	s.count.messagesOut[a.QoS&3]++
+	s.count.payloadOut += uint64(len(a.Msg.Payload))
 	return mqtt.AppendPublish(dst, d.version, p)
 }
 

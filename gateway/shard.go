@@ -48,6 +48,8 @@ type shard struct {
 	lastTickSec uint32
 	graceSec    uint32 // until then nobody is closed for silence: the loop itself was late
 	draining    bool
+	rewrites    []rewriteRule
+	rewritten   []byte // what they made of topics of the packet at hand
 
 	// Scratch, reused from event to event.
 	packet      mqtt.Packet
@@ -89,8 +91,9 @@ func newShard(g *Gateway, index int) (*shard, error) {
 	s := &shard{
 		gw: g, cfg: &g.cfg, index: index,
 		interests: map[string]*shardInterest{}, interestByID: map[uint32]*shardInterest{},
-		replays: map[*session.Subscription]*replay{},
-		table:   session.NewTable(sessionLimits(&g.cfg)),
+		replays:  map[*session.Subscription]*replay{},
+		table:    session.NewTable(sessionLimits(&g.cfg)),
+		rewrites: newRewriteRules(g.cfg.TopicRewrite),
 	}
 	s.upgrade = ws.Policy{Origins: g.cfg.WebSocket.Origins, Accept: s.acceptUpgrade}
 	s.noUpgrade = noUpgrade(g.cfg.WebSocket.Origins)

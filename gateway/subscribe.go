@@ -172,7 +172,9 @@ func (s *shard) finishSubscribe(c *epoll.Conn, packet []byte, replays []session.
 	if d.sess == nil {
 		return // it was told goodbye: nothing may follow
 	}
-	s.send(c, d, packet)
+	if len(packet) > 0 { // else nobody asked
+		s.send(c, d, packet)
+	}
 	for _, want := range replays {
 		s.replay(d.sess, want)
 	}

@@ -25,6 +25,7 @@ type Table struct {
 	flows []*flow // unused
 
 	stamps        uint32
+	expired       uint64
 	live          int
 	subscriptions int
 	queued        int
@@ -157,6 +158,7 @@ func (t *Table) Tick(nowSec uint32, out *Out) {
 			return
 		}
 		if s.endAtSec <= nowSec {
+			t.expired++
 			s.becomeGone(nowSec, out)
 			continue
 		}
@@ -170,6 +172,9 @@ func (t *Table) Len() int { return t.byID.n }
 
 // Live is how many of them have a connection.
 func (t *Table) Live() int { return t.live }
+
+// Expired is how many sessions ended because no connection came in time.
+func (t *Table) Expired() uint64 { return t.expired }
 
 // Subscriptions is how many filters they hold together.
 func (t *Table) Subscriptions() int { return t.subscriptions }

@@ -27,6 +27,7 @@ func TestInitThenCheck(t *testing.T) {
 	}
 	want := gateway.Default()
 	want.WebSocket.Origins = []string{}
+	want.AutoSubscribe, want.TopicRewrite = []gateway.AutoSubscribe{}, []gateway.TopicRewrite{}
 	if !reflect.DeepEqual(l.config, want) {
 		t.Errorf("the written file is not the defaults:\n%+v\n%+v", l.config, want)
 	}

@@ -39,6 +39,7 @@ func serve(l *loaded, stdout, stderr io.Writer) error {
 		cancel()
 	}, log)
 
+	gateway.Version = versionText()
 	g, err := gateway.New(cfg, log)
 	if err != nil {
 		return &runtimeError{err}
