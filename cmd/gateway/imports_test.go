@@ -36,6 +36,10 @@ var house = []rule{
 		why: "a codec is bytes in, bytes out; gobwas gives it the handshake and the RFC's rules, net/http the names of statuses",
 	},
 	{
+		pkg: "gateway/auth", outside: []string{"github.com/xdg-go/scram"}, std: slices.Concat(clocks, sockets, logging),
+		why: "who somebody is follows from what they say: files, sockets and clocks are for those who ask; xdg-go has kept SCRAM for MongoDB for years",
+	},
+	{
 		pkg: "session", std: slices.Concat(clocks, sockets, logging, []string{"sync", "sync/atomic", "context", "math/rand", "math/rand/v2"}),
 		why: "a session is a pure state machine: time, chance and connections are arguments, and one loop owns it",
 	},
@@ -50,12 +54,12 @@ var house = []rule{
 		why:     "a NATS server for tests belongs beside bus and needs no more than bus does",
 	},
 	{
-		pkg: "gateway", ours: []string{"epoll", "gateway/mqtt", "gateway/ws", "session", "bus"},
+		pkg: "gateway", ours: []string{"epoll", "gateway/mqtt", "gateway/ws", "gateway/auth", "session", "bus"},
 		outside: []string{"github.com/rs/zerolog", "github.com/prometheus/client_golang", "github.com/tidwall/btree"},
 		why:     "gateway is the one joint; it reaches NATS, frames and packets only through the leaves",
 	},
 	{
-		pkg: "cmd/gateway", ours: []string{"gateway", "bus"},
+		pkg: "cmd/gateway", ours: []string{"gateway", "gateway/auth", "bus"},
 		outside: []string{
 			"github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/goccy/go-yaml", "github.com/rs/zerolog",
 			"github.com/mattn/go-isatty", "golang.org/x/sys/unix",

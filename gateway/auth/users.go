@@ -1,0 +1,204 @@
+package auth
+
+import (
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/xdg-go/scram"
+)
+
+// Bounds of a user. Fewer iterations than IterationsMin make guessing cheap for who has stolen the file (RFC 7677 §4); more than
+// IterationsMax keep a device busy for minutes.
+const (
+	IterationsMin = 4096
+	IterationsMax = 10_000_000
+	SaltBytes     = 16 // of a new user
+	saltBytesMin  = 8
+	saltBytesMax  = 64
+	nameBytesMax  = 256
+	keyBytes      = sha256.Size
+)
+
+// User is one line of a users file:
+//
+//	name:iterations:salt:stored key:server key
+//
+// The last three are base64. The line cannot be used to log in, but to guess the password and to play the server, so it is
+// a secret all the same.
+type User struct {
+	Name        string
+	credentials scram.StoredCredentials
+}
+
+// NewUser derives the keys of a password; salt should be SaltBytes of chance. It takes as long as the device will take.
+func NewUser(name, password string, salt []byte, iterations int) (User, error) {
+	if err := checkName(name); err != nil {
+		return User{}, err
+	}
+	if password == "" {
+		return User{}, errors.New("the password is empty")
+	}
+	factors := scram.KeyFactors{Salt: string(salt), Iters: iterations}
+	if err := checkFactors(factors); err != nil {
+		return User{}, err
+	}
+	client, err := scram.SHA256.NewClient(name, password, "")
+	if err != nil {
+		return User{}, fmt.Errorf("name or password has characters that SCRAM does not take: %w", err)
+	}
+	credentials, err := client.GetStoredCredentialsWithError(factors)
+	if err != nil {
+		return User{}, fmt.Errorf("derive keys: %w", err)
+	}
+	return User{name, credentials}, nil
+}
+
+// String is the user's line in the file.
+func (u User) String() string {
+	c := &u.credentials
+	return strings.Join([]string{
+		u.Name, strconv.Itoa(c.Iters), base64.StdEncoding.EncodeToString([]byte(c.Salt)),
+		base64.StdEncoding.EncodeToString(c.StoredKey), base64.StdEncoding.EncodeToString(c.ServerKey),
+	}, ":")
+}
+
+// lineForm is how errors describe a line. They never show the line itself.
+const lineForm = "NAME:ITERATIONS:SALT:STORED-KEY:SERVER-KEY"
+
+// parseUser reads one line. The name may have colons, the other fields have none.
+func parseUser(line string) (u User, err error) {
+	fields := strings.Split(line, ":")
+	n := len(fields) - 4
+	if n < 1 {
+		return User{}, errors.New("not of the form " + lineForm)
+	}
+	u.Name = strings.Join(fields[:n], ":")
+	if err := checkName(u.Name); err != nil {
+		return User{}, err
+	}
+	c := &u.credentials
+	if c.Iters, err = strconv.Atoi(fields[n]); err != nil {
+		return User{}, errors.New("the iterations are not a number; the line has the form " + lineForm)
+	}
+	var decoded [3][]byte
+	for i, field := range fields[n+1:] {
+		if decoded[i], err = base64.StdEncoding.DecodeString(field); err != nil {
+			return User{}, fmt.Errorf("the %s is not base64", [3]string{"salt", "stored key", "server key"}[i])
+		}
+	}
+	c.Salt, c.StoredKey, c.ServerKey = string(decoded[0]), decoded[1], decoded[2]
+	if len(c.StoredKey) != keyBytes || len(c.ServerKey) != keyBytes {
+		return User{}, fmt.Errorf("a key does not have the %d bytes of SCRAM-SHA-256", keyBytes)
+	}
+	return u, checkFactors(c.KeyFactors)
+}
+
+func checkFactors(f scram.KeyFactors) error {
+	if f.Iters < IterationsMin || f.Iters > IterationsMax {
+		return fmt.Errorf("%d iterations are not between %d and %d", f.Iters, IterationsMin, IterationsMax)
+	}
+	if n := len(f.Salt); n < saltBytesMin || n > saltBytesMax {
+		return fmt.Errorf("a salt of %d bytes is not between %d and %d", n, saltBytesMin, saltBytesMax)
+	}
+	return nil
+}
+
+// checkName holds names to what can stand in a line, in MQTT and in a header.
+func checkName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("the name is empty")
+	case len(name) > nameBytesMax:
+		return fmt.Errorf("the name is longer than %d bytes", nameBytesMax)
+	case !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl):
+		return errors.New("the name has characters that cannot be shown")
+	case strings.TrimSpace(name) != name || name[0] == '#':
+		return errors.New("the name begins with # or begins or ends with a space")
+	}
+	return nil
+}
+
+// Users are those of a file. Who is not among them gets credentials all the same, which are wrong for every password, but the
+// same each time: so that asking tells nothing. They come from a secret that is made of the keys in the file, so gateways with the same
+// file, and the same one after a restart, make the same ones. Read-only: safe from any goroutine.
+type Users struct {
+	byName map[string]int
+	list   []scram.StoredCredentials
+	secret [sha256.Size]byte
+}
+
+// errorsShown is how many wrong lines of a file are told.
+const errorsShown = 10
+
+// ParseUsers reads a users file; name is the file's, for errors. Empty lines and those that begin with # are skipped. The error
+// has a line for each wrong one, up to errorsShown. A file without users is an error, too.
+func ParseUsers(name string, text []byte) (*Users, error) {
+	users := &Users{byName: map[string]int{}}
+	lineOf := map[string]int{}
+	secret := sha256.New()
+	var wrong []error
+	number := 0
+	for line := range strings.Lines(string(text)) {
+		number++
+		line = strings.TrimRight(line, "\r\n")
+		if strings.TrimSpace(line) == "" || line[0] == '#' {
+			continue
+		}
+		u, err := parseUser(line)
+		if first := lineOf[u.Name]; err == nil && first != 0 {
+			err = fmt.Errorf("the user has a line already, %d", first)
+		}
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("%s:%d: %w", name, number, err))
+			if len(wrong) == errorsShown {
+				break
+			}
+			continue
+		}
+		lineOf[u.Name], users.byName[u.Name] = number, len(users.list)
+		users.list = append(users.list, u.credentials)
+		secret.Write(u.credentials.ServerKey)
+	}
+	if len(wrong) == 0 && len(users.list) == 0 {
+		wrong = append(wrong, fmt.Errorf("%s: no users in it", name))
+	}
+	secret.Sum(users.secret[:0])
+	return users, errors.Join(wrong...)
+}
+
+func (u *Users) has(name string) bool {
+	_, ok := u.byName[name]
+	return ok
+}
+
+// credentials are those of a user, or of nobody. Both are looked for in any case, so that both take as long.
+func (u *Users) credentials(name string) scram.StoredCredentials {
+	fake := u.fake(name)
+	if i, ok := u.byName[name]; ok {
+		return u.list[i]
+	}
+	return fake
+}
+
+// fake makes credentials for a name. Iterations and length of the salt are those of some user, so that they occur as often as
+// they do among users.
+func (u *Users) fake(name string) scram.StoredCredentials {
+	const salt, stored, server, size = 8, 8 + saltBytesMax, 8 + saltBytesMax + keyBytes, 8 + saltBytesMax + 2*keyBytes
+	p, err := hkdf.Expand(sha256.New, u.secret[:], name, size)
+	if err != nil {
+		panic(err) // it is not too long
+	}
+	like := &u.list[binary.BigEndian.Uint64(p)%uint64(len(u.list))]
+	return scram.StoredCredentials{
+		KeyFactors: scram.KeyFactors{Salt: string(p[salt : salt+len(like.Salt)]), Iters: like.Iters},
+		StoredKey:  p[stored:server], ServerKey: p[server:size],
+	}
+}
