@@ -71,7 +71,8 @@ type NATSTLS struct {
 
 // Auth says who may connect.
 type Auth struct {
-	Anonymous string `yaml:"anonymous" doc:"where devices may connect without credentials: loopback or anywhere"`
+	Anonymous string `yaml:"anonymous" doc:"where devices may connect without credentials: loopback, anywhere, or nobody (every device has to authenticate)"`
+	SCRAMFile string `yaml:"scram_file" doc:"users of the MQTT 5 method SCRAM-SHA-256, a line each as gateway scram prints it; read at the start; empty for none"`
 }
 
 // MQTT holds what CONNACK promises and what clients are held to.
@@ -207,7 +208,7 @@ func (c *Config) Validate() []*FieldError {
 	}
 	v.oneOf("session.queue_policy", c.Session.QueuePolicy, "drop-oldest", "drop-newest", "disconnect")
 	v.oneOf("nats.anonymous", c.NATS.Anonymous, "loopback", "anywhere")
-	v.oneOf("auth.anonymous", c.Auth.Anonymous, "loopback", "anywhere")
+	c.validateAuth(&v)
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	v.oneOf("log.format", c.Log.Format, "json", "pretty", "auto")
 	for _, t := range []struct{ path, pattern string }{
@@ -258,7 +259,7 @@ func (c *Config) validateListeners(v *validator) {
 		c.listenerBounds(v, path, l)
 		if c.Auth.Anonymous == "loopback" && !l.Addr.Addr().IsLoopback() {
 			v.add(path, l.String()+" lets anybody on the network in, as devices log in without credentials",
-				"listen on 127.0.0.1, or put the gateway behind something that authenticates and set auth.anonymous: anywhere")
+				"listen on 127.0.0.1, give devices users (auth.scram_file) and set auth.anonymous: nobody, or put the gateway behind something that authenticates and set auth.anonymous: anywhere")
 		}
 	}
 }

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -8,20 +10,33 @@ import (
 
 // TestValidate: what must not be served by accident is refused, with the fix.
 func TestValidate(t *testing.T) {
+	var withFile Config
+	withUsers(t, "anna")(&withFile)
+	users, wrong := withFile.Auth.SCRAMFile, filepath.Join(t.TempDir(), "wrong.scram")
+	if err := os.WriteFile(wrong, []byte("#\nanna:secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, tc := range map[string]struct {
 		mod  func(c *Config)
 		path string
 		say  string
 	}{
-		"the default":            {func(*Config) {}, "", ""},
-		"open listener":          {func(c *Config) { c.Listeners = []string{"mqtt://0.0.0.0:1883"} }, "listeners[0]", "auth.anonymous: anywhere"},
-		"open listener, meant":   {func(c *Config) { c.Listeners, c.Auth.Anonymous = []string{"mqtt://0.0.0.0:1883"}, "anywhere" }, "", ""},
-		"open NATS":              {func(c *Config) { c.NATS.Listen = "0.0.0.0:4222" }, "nats.listen", "nats.anonymous: anywhere"},
-		"open NATS, meant":       {func(c *Config) { c.NATS.Listen, c.NATS.Anonymous = "0.0.0.0:4222", "anywhere" }, "", ""},
-		"reserved up topic":      {func(c *Config) { c.WebSocket.UpTopic = "_INBOX/{client-id}" }, "websocket.up_topic", "devices/"},
-		"NUL in the down topic":  {func(c *Config) { c.WebSocket.DownTopic = "a\x00/{client-id}" }, "websocket.down_topic", "devices/"},
-		"a password in a URL":    {func(c *Config) { c.NATS.URL = "nats//user:secret@host" }, "nats.url", "nats://HOST:4222"},
-		"two ways to log in":     {func(c *Config) { c.NATS.URL, c.NATS.Token, c.NATS.User = "nats://h:1", "t", "u" }, "nats", "keep one"},
+		"the default":           {func(*Config) {}, "", ""},
+		"open listener":         {func(c *Config) { c.Listeners = []string{"mqtt://0.0.0.0:1883"} }, "listeners[0]", "auth.anonymous: anywhere"},
+		"open listener, meant":  {func(c *Config) { c.Listeners, c.Auth.Anonymous = []string{"mqtt://0.0.0.0:1883"}, "anywhere" }, "", ""},
+		"open NATS":             {func(c *Config) { c.NATS.Listen = "0.0.0.0:4222" }, "nats.listen", "nats.anonymous: anywhere"},
+		"open NATS, meant":      {func(c *Config) { c.NATS.Listen, c.NATS.Anonymous = "0.0.0.0:4222", "anywhere" }, "", ""},
+		"reserved up topic":     {func(c *Config) { c.WebSocket.UpTopic = "_INBOX/{client-id}" }, "websocket.up_topic", "devices/"},
+		"NUL in the down topic": {func(c *Config) { c.WebSocket.DownTopic = "a\x00/{client-id}" }, "websocket.down_topic", "devices/"},
+		"a password in a URL":   {func(c *Config) { c.NATS.URL = "nats//user:secret@host" }, "nats.url", "nats://HOST:4222"},
+		"two ways to log in":    {func(c *Config) { c.NATS.URL, c.NATS.Token, c.NATS.User = "nats://h:1", "t", "u" }, "nats", "keep one"},
+		"nobody, no way in":     {func(c *Config) { c.Auth.Anonymous = "nobody" }, "auth.anonymous", "set auth.scram_file"},
+		"nobody, with users":    {func(c *Config) { c.Auth.Anonymous, c.Auth.SCRAMFile = "nobody", users }, "", ""},
+		"open, with users": {func(c *Config) {
+			c.Listeners, c.Auth.Anonymous, c.Auth.SCRAMFile = []string{"mqtt://0.0.0.0:1883"}, "nobody", users
+		}, "", ""},
+		"no such users file":     {func(c *Config) { c.Auth.SCRAMFile = users + "x" }, "auth.scram_file", "users.scramx: no such file"},
+		"a wrong users file":     {func(c *Config) { c.Auth.SCRAMFile = wrong }, "auth.scram_file", "wrong.scram:2: not of the form"},
 		"half a second":          {func(c *Config) { c.Session.ExpiryMax = 1500 * time.Millisecond }, "session.expiry_max", "whole number of seconds"},
 		"a port shared alone":    {func(c *Config) { c.SharePort = true }, "share_port", "nats.url: nats://HOST:4222"},
 		"a shared port":          {func(c *Config) { c.SharePort, c.NATS.URL = true, "nats://h:1" }, "", ""},

@@ -41,6 +41,9 @@ func (s *shard) onFirstPacket(c *epoll.Conn, d *device, packet []byte) (ok bool)
 		s.turnAway(c, d)
 		return false
 	}
+	if s.packet.Version == mqtt.V5 && s.packet.Props.Has(mqtt.PropAuthMethod) {
+		return s.beginLogin(c, d, packet)
+	}
 	s.connect(c, d, &s.packet)
 	return d.state == stateLive
 }
@@ -67,8 +70,11 @@ func (s *shard) checkConnect(d *device, p *mqtt.Packet) mqtt.Reason {
 		return mqtt.ClientIdentifierNotValid
 	case len(q.ClientID) == 0 && p.Version == mqtt.V311 && !q.CleanStart: // [MQTT-3.1.3-8]
 		return mqtt.ClientIdentifierNotValid
-	case p.Version == mqtt.V5 && p.Props.Has(mqtt.PropAuthMethod): // [MQTT-4.12.0-1]
-		return mqtt.BadAuthenticationMethod
+	}
+	if r := s.checkLogin(p); r != mqtt.Success {
+		return r
+	}
+	switch {
 	case !q.HasWill:
 		return mqtt.Success
 	case bus.Reserved(q.WillTopic) || !s.topicWithin(q.WillTopic):
@@ -106,7 +112,7 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	} else if !q.CleanStart {
 		in.ExpirySec = 0xFFFFFFFF
 	}
-	if s.cfg.NATS.HeaderUser && q.HasUsername {
+	if s.cfg.NATS.HeaderUser && q.HasUsername && len(s.gw.methods) == 0 { // where names are proved, others are not shown beside them
 		d.extra().user = append([]byte(nil), q.Username...)
 	}
 	var will session.Will
@@ -199,6 +205,7 @@ func (s *shard) acknowledgeConnect(c *epoll.Conn, d *device, p *mqtt.Packet, exp
 		out.TopicAliasMax = uint16(s.cfg.MQTT.TopicAliasMax)
 		out.MaxPacketBytes = uint32(s.cfg.Limits.PacketBytesMax)
 		out.RetainUnavailable = !s.cfg.MQTT.RetainAvailable
+		d.nameMethod(out)
 	}
 	s.count.packetsOut[mqtt.TypeConnack]++
 	s.send(c, d, mqtt.AppendConnack(s.scratch[:0], d.version, out))

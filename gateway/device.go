@@ -41,6 +41,7 @@ type deviceMore struct {
 	clientID []byte // plain devices: the id from the path, until the session is open
 	requests int    // unanswered requests of a JSON device
 	expiry   uint32 // session expiry that CONNECT asked for, in seconds
+	login    *login // nil unless CONNECT named a method
 }
 
 // deviceState is where a connection is in its life; it only grows.
@@ -103,7 +104,7 @@ func (s *shard) OnData(c *epoll.Conn, p []byte) (rest []byte) {
 	d := s.devices.At(c.Slot())
 	defer s.containPanic(c, d)
 	s.work = 0
-	if d.state == stateOpening && d.wire <= wireHTTP {
+	if d.state == stateOpening && d.wire <= wireHTTP && !d.loggingIn() {
 		switch s.sniff(c, d, p) {
 		case sniffMore:
 			return p

@@ -34,14 +34,22 @@ func (s *shard) onPackets(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 		if d.state == stateLive && mqtt.Type(packet[0]>>4) == mqtt.TypePublish && s.uplink.full() {
 			return s.waitForRoom(c, d, p)
 		}
-		if d.state == stateOpening {
+		switch {
+		case d.loggingIn():
+			if !s.onLoginPacket(c, d, packet) {
+				return nil
+			}
+		case d.state == stateOpening:
 			if !s.onFirstPacket(c, d, packet) {
 				return p // unread, for the home shard; or closed
 			}
-		} else if !s.onPacket(c, d, packet) {
+		case !s.onPacket(c, d, packet):
 			return nil
 		}
-		d.lastSec, d.partialSec, d.looked = now, 0, 0
+		d.partialSec, d.looked = 0, 0
+		if d.state == stateLive { // until then its time is counted from accept
+			d.lastSec = now
+		}
 		p = p[n:]
 	}
 	switch {
@@ -127,9 +135,10 @@ func (s *shard) onPacket(c *epoll.Conn, d *device, packet []byte) bool {
 	case mqtt.TypeDisconnect:
 		s.onDisconnect(c, d, p)
 		return false
+	case mqtt.TypeAuth:
+		return s.onAuth(c, d, p)
 	default:
-		// A second CONNECT ends the connection; it is not a new login [MQTT-3.1.0-2]. Nor may a client send AUTH
-		// without a method in CONNECT [MQTT-4.12.0-7].
+		// A second CONNECT ends the connection; it is not a new login [MQTT-3.1.0-2].
 		s.close(c, d, reasonProtocol)
 		return false
 	}

@@ -28,7 +28,11 @@ const (
 
 // acceptUpgrade is ws.Policy.Accept.
 func (s *shard) acceptUpgrade(path []byte, offered []string) (subprotocol string, status int) {
-	switch wireOfPath(path, s.cfg.Diagnostics) {
+	w := wireOfPath(path, s.cfg.Diagnostics)
+	if w >= wirePlain && s.cfg.Auth.Anonymous == anonymousNobody {
+		return "", http.StatusUnauthorized // it has no way to log in yet
+	}
+	switch w {
 	case wireFrameMQTT:
 		for _, o := range offered {
 			if o == protocolMQTT || o == protocolMQTT31 {

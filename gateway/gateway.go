@@ -13,6 +13,7 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/tidegate/tidegate/bus"
+	"github.com/tidegate/tidegate/gateway/auth"
 )
 
 // Gateway is the whole: shards, the bus between them and NATS, and the admin server. New and Run are for one goroutine;
@@ -28,6 +29,7 @@ type Gateway struct {
 	sys       *sysTopics
 	room      room
 	claims    *claims // nil where there can be no other gateway
+	methods   map[string]auth.Method
 	admin     *admin
 	addrs     Addrs
 	downPool  batchPool
@@ -78,6 +80,9 @@ func New(cfg Config, log zerolog.Logger) (g *Gateway, err error) {
 	g.last = make([]snapshot, g.cfg.Loops)
 	g.sys = newSysTopics(g)
 	if err := g.fit(); err != nil {
+		return nil, err
+	}
+	if g.methods, err = g.cfg.Auth.methods(); err != nil {
 		return nil, err
 	}
 	g.interests = newInterests(g.cfg.Loops, g.interestActive)

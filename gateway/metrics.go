@@ -43,6 +43,7 @@ type counters struct {
 	rewrites, autoSubscribed, autoRefused                               uint64
 	payloadIn, payloadOut                                               uint64 // bytes
 	turnedAwayFull, turnedAwayDraining, takenElsewhere                  uint64
+	authentications                                                     [authResults]uint64
 }
 
 // snapshot is what one shard tells a scrape.
@@ -124,6 +125,7 @@ var metricTable = []struct {
 	{"gateway_accept_refused_total", "Connections that there was no room for, told so (full, draining) or ended at once (reset, descriptors).", []string{"reason"}},
 	{"gateway_connections_max", "Connections that there is room for.", nil},
 	{"gateway_connects_total", "Devices that got a session, or were refused one.", []string{"result"}},
+	{"gateway_authentications_total", "Authentications with a method by result, and connects that lacked one.", []string{"result"}},
 	{"gateway_websocket_upgrades_total", "WebSocket handshakes.", nil},
 	{"gateway_takeovers_total", "Connections closed because their client id connected again, here or to another gateway (elsewhere).", []string{"where"}},
 	{"gateway_peers", "Other gateways that are heard on this NATS.", nil},
@@ -240,6 +242,7 @@ func (e emitter) devices(s *snapshot) {
 	e.counter("gateway_accept_refused_total", float64(s.loop.Starved), "descriptors")
 	e.counter("gateway_connects_total", float64(s.connects), "accepted")
 	e.counter("gateway_connects_total", float64(s.refusedConnects), "refused")
+	e.authentications(s)
 	e.counter("gateway_websocket_upgrades_total", float64(s.upgrades))
 	e.counter("gateway_takeovers_total", float64(s.takeovers-s.takenElsewhere), "here")
 	e.counter("gateway_takeovers_total", float64(s.takenElsewhere), "elsewhere")

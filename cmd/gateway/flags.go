@@ -16,7 +16,7 @@ var flagTable = []struct{ name, path, usage string }{
 	{"listen", "listeners", "`mqtt://ADDR` | ws://ADDR | any://ADDR, where devices connect; repeat it for several"},
 	{"share-port", "share_port", "let other gateways of this user listen on the same addresses; needs an external NATS"},
 	{"admin", "admin", "`ADDR` of /livez, /readyz and /metrics; empty for none"},
-	{"auth-anonymous", "auth.anonymous", "`WHERE` devices may connect without credentials: loopback or anywhere"},
+	{"auth-anonymous", "auth.anonymous", "`WHERE` devices may connect without credentials: loopback, anywhere or nobody"},
 	{"nats", "nats.url", "`embedded`, or nats://HOST:PORT[,...] of external servers"},
 	{"nats-listen", "nats.listen", "`ADDR` where the embedded NATS listens; empty for nowhere"},
 	{"nats-creds", "nats.creds", "`FILE` with user JWT and seed"},

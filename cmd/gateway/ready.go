@@ -116,16 +116,17 @@ func (r *ready) writeBanner(w io.Writer) {
 
 func (r *ready) listenerRows(row func(name, value, note string), listener string) {
 	scheme, addr, _ := strings.Cut(listener, "://")
-	note := "anonymous OK (anywhere)"
-	if r.Anonymous == "loopback" {
-		note = "anonymous OK (loopback only)"
-	}
+	note := map[string]string{
+		"anywhere": "anonymous OK (anywhere)", "loopback": "anonymous OK (loopback only)", "nobody": "devices log in",
+	}[r.Anonymous]
 	if scheme == "mqtt" || scheme == "any" {
 		row("MQTT", "mqtt://"+addr, note)
 	}
 	if scheme == "ws" || scheme == "any" {
 		row("WebSocket", "ws://"+addr+"/mqtt", note)
-		row("", "ws://"+addr+"/ws/{client-id}", "plain frames or JSON")
+		if r.Anonymous != "nobody" {
+			row("", "ws://"+addr+"/ws/{client-id}", "plain frames or JSON")
+		}
 	}
 }
 

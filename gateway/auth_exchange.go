@@ -1,0 +1,183 @@
+package gateway
+
+import (
+	"bytes"
+
+	"github.com/tidegate/tidegate/epoll"
+	"github.com/tidegate/tidegate/gateway/auth"
+	"github.com/tidegate/tidegate/gateway/mqtt"
+)
+
+// Enhanced authentication (MQTT 5 §4.12).
+//
+//	CONNECT with a method -> Begin, Step -> AUTH 0x18 <-> AUTH 0x18 ... -> CONNACK
+//	             live: AUTH 0x19 -> Begin, Step -> AUTH 0x18 <-> AUTH 0x18 ... -> AUTH 0x00
+//
+// Until CONNACK the device is still opening: the time and the bytes that CONNECT may take hold for the whole exchange, and
+// nobody's session is touched. What CONNECT said is kept as the packet itself and decoded again at the end.
+
+// login is what only a device that authenticates with a method needs, for as long as it is connected.
+type login struct {
+	method   auth.Method
+	exchange auth.Exchange // nil: none is under way
+	connect  []byte        // CONNECT until it is answered, at most Limits.ConnectBytesMax
+	final    []byte        // Authentication Data for CONNACK
+}
+
+// exchangeWork is what a step of an exchange counts for in shard.work: a tenth of a millisecond at most.
+const exchangeWork = 1000
+
+// login is that of the device, nil if CONNECT named no method.
+func (d *device) login() *login {
+	if d.more == nil {
+		return nil
+	}
+	return d.more.login
+}
+
+// loggingIn tells that CONNECT waits for the end of an exchange.
+func (d *device) loggingIn() bool { return d.state == stateOpening && d.login() != nil }
+
+// checkLogin tells whether a CONNECT may go on to an exchange, or without one.
+func (s *shard) checkLogin(p *mqtt.Packet) mqtt.Reason {
+	switch {
+	case p.Version == mqtt.V5 && p.Props.Has(mqtt.PropAuthMethod):
+		if s.gw.methods[string(p.Props.AuthMethod)] == nil { // [MQTT-4.12.0-1]
+			s.count.authentications[authUnknownMethod]++
+			return mqtt.BadAuthenticationMethod
+		}
+	case s.cfg.Auth.Anonymous == anonymousNobody:
+		s.count.authentications[authMissing]++
+		return mqtt.NotAuthorized
+	}
+	return mqtt.Success
+}
+
+// beginLogin begins the exchange that CONNECT asks for; false: the connection does not go on.
+func (s *shard) beginLogin(c *epoll.Conn, d *device, packet []byte) bool {
+	p := &s.packet
+	m := s.gw.methods[string(p.Props.AuthMethod)]
+	d.extra().login = &login{method: m, exchange: m.Begin(p.Connect.ClientID), connect: bytes.Clone(packet)}
+	if p.Props.Has(mqtt.PropMaxPacketBytes) {
+		d.packetMax = p.Props.MaxPacketBytes // holds for AUTH, too [MQTT-3.1.2-24]
+	}
+	return s.stepLogin(c, d, p.Props.AuthData)
+}
+
+// onLoginPacket handles a packet of a device whose CONNECT is not answered yet; false: the connection does not go on. Nothing
+// but CONNACK and AUTH may be sent [MQTT-3.2.0-1], so that is how it is told what was wrong.
+func (s *shard) onLoginPacket(c *epoll.Conn, d *device, packet []byte) bool {
+	p := &s.packet
+	r := mqtt.Decode(packet, d.version, p)
+	if r == mqtt.Success {
+		s.count.packetsIn[p.Type]++
+		r = mqtt.ClientFault(p)
+	}
+	switch {
+	case r != mqtt.Success:
+	case p.Type == mqtt.TypeDisconnect:
+		s.onDisconnect(c, d, p)
+		return false
+	case p.Type != mqtt.TypeAuth || p.Reason != mqtt.ContinueAuthentication: // [MQTT-3.1.2-30], [MQTT-4.12.0-3]
+		r = mqtt.ProtocolError
+	case string(p.Props.AuthMethod) != d.login().method.Name(): // [MQTT-4.12.0-5]
+		r = mqtt.BadAuthenticationMethod
+	default:
+		return s.stepLogin(c, d, p.Props.AuthData)
+	}
+	s.refuse(c, d, r)
+	return false
+}
+
+// stepLogin goes on with the exchange before CONNACK; false: the connection does not go on.
+func (s *shard) stepLogin(c *epoll.Conn, d *device, data []byte) bool {
+	answer, done, ok := s.stepExchange(d, data)
+	switch {
+	case !ok:
+		s.refuse(c, d, mqtt.NotAuthorized) // [MQTT-4.12.0-4]; never why
+		return false
+	case !done:
+		s.sendAuth(c, d, mqtt.ContinueAuthentication, answer)
+		return true
+	}
+	return s.finishLogin(c, d, answer)
+}
+
+// finishLogin opens the session of a device that has proved who it is.
+func (s *shard) finishLogin(c *epoll.Conn, d *device, answer []byte) bool {
+	l, p := d.login(), &s.packet
+	user := l.exchange.User()
+	if r := mqtt.Decode(l.connect, 0, p); r != mqtt.Success {
+		panic("gateway: CONNECT decoded once and then not: " + r.String())
+	}
+	// A User Name may be left out, but not be somebody else's: it would be shown beside the proof.
+	if claimed := p.Connect.Username; len(claimed) > 0 && string(claimed) != user {
+		s.count.authentications[authRefused]++
+		s.refuse(c, d, mqtt.NotAuthorized)
+		return false
+	}
+	s.count.authentications[authAccepted]++
+	d.more.user = []byte(user)
+	l.exchange, l.final = nil, answer
+	s.connect(c, d, p)
+	l.connect, l.final = nil, nil
+	return d.state == stateLive
+}
+
+// nameMethod has CONNACK name the method and end the exchange [MQTT-4.12.0-5], [MQTT-4.12.0-6].
+func (d *device) nameMethod(out *mqtt.ConnackOut) {
+	if l := d.login(); l != nil {
+		out.AuthMethod, out.AuthData = []byte(l.method.Name()), l.final
+	}
+}
+
+// onAuth handles AUTH of a live device, which is re-authentication (§4.12.1); false: the connection is closed.
+func (s *shard) onAuth(c *epoll.Conn, d *device, p *mqtt.Packet) bool {
+	l := d.login()
+	switch {
+	case l == nil: // [MQTT-4.12.0-7]
+		s.close(c, d, reasonProtocol)
+		return false
+	case string(p.Props.AuthMethod) != l.method.Name(): // [MQTT-4.12.1-1]
+		s.close(c, d, reasonAuthMethod)
+		return false
+	case p.Reason == mqtt.ReAuthenticate && l.exchange == nil:
+		l.exchange = l.method.Begin([]byte(d.sess.ClientID()))
+	case p.Reason != mqtt.ContinueAuthentication || l.exchange == nil:
+		s.close(c, d, reasonProtocol)
+		return false
+	}
+	answer, done, ok := s.stepExchange(d, p.Props.AuthData)
+	switch {
+	case ok && !done:
+		s.sendAuth(c, d, mqtt.ContinueAuthentication, answer)
+		return !c.Closing()
+	case !ok: // [MQTT-4.12.1-2]
+		s.close(c, d, reasonNotAuthorized)
+		return false
+	case l.exchange.User() != string(d.user()): // the session is not handed on to another user
+		s.count.authentications[authRefused]++
+		s.close(c, d, reasonNotAuthorized)
+		return false
+	}
+	s.count.authentications[authAccepted]++
+	l.exchange = nil
+	s.sendAuth(c, d, mqtt.Success, answer)
+	return !c.Closing()
+}
+
+// stepExchange is one step; ok is false, and counted, when the device is refused.
+func (s *shard) stepExchange(d *device, data []byte) (answer []byte, done, ok bool) {
+	s.work += exchangeWork
+	answer, done, err := d.login().exchange.Step(data)
+	if err != nil {
+		s.count.authentications[authRefused]++
+		return nil, false, false
+	}
+	return answer, done, true
+}
+
+func (s *shard) sendAuth(c *epoll.Conn, d *device, r mqtt.Reason, data []byte) {
+	s.count.packetsOut[mqtt.TypeAuth]++
+	s.send(c, d, mqtt.AppendAuth(s.scratch[:0], r, []byte(d.login().method.Name()), data))
+}
