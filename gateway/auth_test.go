@@ -59,6 +59,30 @@ func TestLoginIsHandledAtHome(t *testing.T) {
 	}
 }
 
+// TestLoginCut: the exchange is the same when every byte comes alone, and when re-authentication begins right behind it.
+func TestLoginCut(t *testing.T) {
+	r := start(t, withUsers(t, "anna"))
+	for _, way := range transports {
+		c, p, again := r.via(way, mqtt.V5), prover(t, "anna", "pw of anna"), prover(t, "anna", "pw of anna")
+		byByte := func(packet []byte) {
+			for i := range packet {
+				c.write(packet[i : i+1])
+			}
+		}
+		byByte(c.connectPacket("cut", func(o *mqtt.ConnectOut) {
+			o.AuthMethod, o.AuthData = []byte(methodSCRAM), says(t, p, nil)
+		}))
+		last := mqtt.AppendAuth(nil, mqtt.ContinueAuthentication, []byte(methodSCRAM), says(t, p, c.challenged().Props.AuthData))
+		byByte(mqtt.AppendAuth(last, mqtt.ReAuthenticate, []byte(methodSCRAM), says(t, again, nil)))
+		c.expect(mqtt.TypeConnack)
+		byByte(mqtt.AppendAuth(nil, mqtt.ContinueAuthentication, []byte(methodSCRAM), says(t, again, c.challenged().Props.AuthData)))
+		if g := c.expect(mqtt.TypeAuth); g.Reason != mqtt.Success {
+			t.Errorf("AUTH %v", g.Reason)
+		}
+		c.disconnect()
+	}
+}
+
 // TestTakeoverOnlyAfterProof: who cannot prove who they are neither closes the connection that has the id nor ends its session,
 // clean start or not.
 func TestTakeoverOnlyAfterProof(t *testing.T) {
@@ -240,7 +264,7 @@ func (h *pahoSCRAM) first(t *testing.T) []byte {
 	return says(t, h.now, nil)
 }
 
-// Authenticate is part of paho.Auther.
+// Authenticate is part of the AuthHandler.
 func (h *pahoSCRAM) Authenticate(a *paho.Auth) *paho.Auth {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -248,7 +272,7 @@ func (h *pahoSCRAM) Authenticate(a *paho.Auth) *paho.Auth {
 	return &paho.Auth{ReasonCode: 0x18, Properties: &paho.AuthProperties{AuthMethod: methodSCRAM, AuthData: []byte(said)}}
 }
 
-// Authenticated is part of paho.Auther.
+// Authenticated is part of the AuthHandler.
 func (h *pahoSCRAM) Authenticated() { h.done.Add(1) }
 
 // TestSCRAMWithPaho: paho.golang logs in, publishes, and authenticates again.
