@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"github.com/tidegate/tidegate/bus"
@@ -140,6 +141,8 @@ func (s *shard) confirm(e *shardInterest) {
 			continue
 		}
 		if c := s.loop.Conn(h.owner); c != nil && !c.Closing() {
+			// What was unsubscribed meanwhile gets no retained messages [MQTT-3.10.4-2].
+			h.replays = slices.DeleteFunc(h.replays, func(want session.Replay) bool { return !want.Sub.Held() })
 			s.finishSubscribe(c, h.packet, h.replays)
 		}
 	}

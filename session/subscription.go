@@ -29,6 +29,17 @@ type Subscription struct {
 // Session is whose filter it is; it may be gone when the filter was lost.
 func (s *Subscription) Session() *Session { return s.session }
 
+// Held tells whether its session still has it: it may have been lost since it was told of. It looks through the session's filters,
+// the newest first.
+func (s *Subscription) Held() bool {
+	for sub := s.session.subs; sub != nil; sub = sub.next {
+		if sub == s {
+			return true
+		}
+	}
+	return false
+}
+
 // set takes over the options of a SUBSCRIBE, which replace older ones [MQTT-3.8.4-3].
 func (s *Subscription) set(f *Filter, id uint32) {
 	s.QoS = min(f.QoS, 2)
