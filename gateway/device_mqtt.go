@@ -128,6 +128,10 @@ func (s *shard) onPacket(c *epoll.Conn, d *device, packet []byte) bool {
 	case mqtt.TypeSubscribe:
 		return s.onSubscribe(c, d, p, ev)
 	case mqtt.TypeUnsubscribe:
+		if d.version != mqtt.V5 && len(p.Filters) > s.cfg.MQTT.FiltersMax {
+			s.close(c, d, reasonQuota) // UNSUBACK could not say which were left [MQTT-3.10.4-6], [MQTT-4.8.0-2]
+			return false
+		}
 		ev.Kind, ev.Filters = session.Unsubscribe, s.sessionFilters(d, p.Filters)
 	case mqtt.TypePingreq:
 		s.pong(c, d)

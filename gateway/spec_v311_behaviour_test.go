@@ -55,7 +55,7 @@ func Test_v311_MQTT_4_1_0_2(t *testing.T) { // a session lasts at least as long 
 	next.says(publish311(0, "t", 0, "x"), publish311(0, "t", 0, "x"))
 }
 
-func Test_v311_MQTT_4_3_1_1_wire(t *testing.T) { // QoS 0: sent once, with QoS 0 and DUP 0
+func Test_v311_MQTT_4_3_1_1_Wire(t *testing.T) { // QoS 0: sent once, with QoS 0 and DUP 0
 	r := start(t)
 	p := r.clean311("p")
 	c := r.device311("c", 0, accepted311)
@@ -67,7 +67,7 @@ func Test_v311_MQTT_4_3_1_1_wire(t *testing.T) { // QoS 0: sent once, with QoS 0
 	c.silent()
 }
 
-func Test_v311_MQTT_4_3_2_1(t *testing.T) { // QoS 1 to a device: an id, QoS 1, DUP 0, and unacknowledged until its PUBACK
+func Test_v311_MQTT_4_3_2_1_Wire(t *testing.T) { // QoS 1 to a device: an id, QoS 1, DUP 0, and unacknowledged until its PUBACK
 	r := start(t, func(c *Config) { c.MQTT.InflightMax = 1 })
 	p := r.clean311("p")
 	c := r.clean311("c")
@@ -89,7 +89,7 @@ func Test_v311_MQTT_4_3_2_1(t *testing.T) { // QoS 1 to a device: an id, QoS 1, 
 	c.silent()
 }
 
-func Test_v311_MQTT_4_3_2_2_wire(t *testing.T) { // QoS 1 from a device: PUBACK, and then the id is new, with DUP or without
+func Test_v311_MQTT_4_3_2_2_Wire(t *testing.T) { // QoS 1 from a device: PUBACK, and then the id is new, with DUP or without
 	r := start(t)
 	back := r.onNATS("t")
 	watch := r.across("w")
@@ -106,7 +106,7 @@ func Test_v311_MQTT_4_3_2_2_wire(t *testing.T) { // QoS 1 from a device: PUBACK,
 	}
 }
 
-func Test_v311_MQTT_4_3_3_1_wire(t *testing.T) { // QoS 2 to a device: PUBLISH until PUBREC, PUBREL until PUBCOMP, never back
+func Test_v311_MQTT_4_3_3_1_Wire(t *testing.T) { // QoS 2 to a device: PUBLISH until PUBREC, PUBREL until PUBCOMP, never back
 	r := start(t, func(c *Config) { c.MQTT.InflightMax = 1 })
 	p := r.clean311("p")
 	c := r.device311("c", 0, accepted311)
@@ -136,7 +136,7 @@ func Test_v311_MQTT_4_3_3_1_wire(t *testing.T) { // QoS 2 to a device: PUBLISH u
 	}
 }
 
-func Test_v311_MQTT_4_3_3_2_wire(t *testing.T) { // QoS 2 from a device: PUBREC until PUBREL, PUBCOMP, and then the id is new
+func Test_v311_MQTT_4_3_3_2_Wire(t *testing.T) { // QoS 2 from a device: PUBREC until PUBREL, PUBCOMP, and then the id is new
 	r := start(t)
 	w := r.clean311("w")
 	w.takes(2, "t")
@@ -151,7 +151,7 @@ func Test_v311_MQTT_4_3_3_2_wire(t *testing.T) { // QoS 2 from a device: PUBREC 
 	w.silent()
 }
 
-func Test_v311_MQTT_4_5_0_1_wire(t *testing.T) { // a message is given to every session that matches: live or away, on either loop
+func Test_v311_MQTT_4_5_0_1_Wire(t *testing.T) { // a message is given to every session that matches: live or away, on either loop
 	r := start(t)
 	var all []*client
 	for shard := range 2 {

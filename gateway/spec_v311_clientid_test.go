@@ -128,7 +128,7 @@ func Test_v311_MQTT_3_1_3_11(t *testing.T) { // the user name is UTF-8
 	c.says(connect311(flagClean|flagUserName|flagPassword, str("c")+str("ü")+str("\xff\x00")), accepted311)
 }
 
-func Test_v311_MQTT_3_1_4_2_wire(t *testing.T) { // the older connection of an id is closed, wherever the two come in
+func Test_v311_MQTT_3_1_4_2_Wire(t *testing.T) { // the older connection of an id is closed, wherever the two come in
 	r := start(t)
 	for _, flags := range []byte{flagClean, 0} {
 		old := r.device311("c", flags, accepted311)
@@ -211,14 +211,14 @@ func Test_v311_MQTT_3_2_0_1(t *testing.T) { // the first packet to the device is
 	}
 }
 
-func Test_v311_MQTT_3_2_2_1_wire(t *testing.T) { // clean session 1: Session Present 0, whatever there was
+func Test_v311_MQTT_3_2_2_1_Wire(t *testing.T) { // clean session 1: Session Present 0, whatever there was
 	r := start(t)
 	r.clean311("c").cut()
 	r.device311("c", 0, accepted311).cut()
 	r.device311("c", flagClean, accepted311).cut()
 }
 
-func Test_v311_MQTT_3_2_2_2_wire(t *testing.T) { // clean session 0: 1 when there is one, even an empty one
+func Test_v311_MQTT_3_2_2_2_Wire(t *testing.T) { // clean session 0: 1 when there is one, even an empty one
 	r := start(t)
 	r.device311("c", 0, accepted311)
 	r.device311("c", 0, accepted311Present).cut()
@@ -226,7 +226,7 @@ func Test_v311_MQTT_3_2_2_2_wire(t *testing.T) { // clean session 0: 1 when ther
 	r.device311("c", 0, accepted311Present)
 }
 
-func Test_v311_MQTT_3_2_2_3_wire(t *testing.T) { // and 0 when there is none: never was, or was clean
+func Test_v311_MQTT_3_2_2_3_Wire(t *testing.T) { // and 0 when there is none: never was, or was clean
 	r := start(t)
 	r.device311("c", 0, accepted311)
 	r.clean311("d").cut()

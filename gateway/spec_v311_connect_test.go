@@ -83,7 +83,7 @@ func Test_v311_MQTT_3_1_2_3(t *testing.T) { // the reserved connect flag
 	}
 }
 
-func Test_v311_MQTT_3_1_2_4_wire(t *testing.T) { // clean session 0: a session is made, and goes on
+func Test_v311_MQTT_3_1_2_4_Wire(t *testing.T) { // clean session 0: a session is made, and goes on
 	r := start(t)
 	for _, loss := range []func(*client){(*client).cut, (*client).reset, func(c *client) { c.write([]byte("\xe0\x00")); c.cut() }} {
 		c := r.device311("c", 0, accepted311)
@@ -97,7 +97,7 @@ func Test_v311_MQTT_3_1_2_4_wire(t *testing.T) { // clean session 0: a session i
 	}
 }
 
-func Test_v311_MQTT_3_1_2_5_wire(t *testing.T) { // QoS 1 and 2 are kept for an absent device, and come in order
+func Test_v311_MQTT_3_1_2_5_Wire(t *testing.T) { // QoS 1 and 2 are kept for an absent device, and come in order
 	r := start(t)
 	c := r.device311("c", 0, accepted311)
 	c.takes(2, "t/#")
@@ -122,7 +122,7 @@ func Test_v311_MQTT_3_1_2_5_wire(t *testing.T) { // QoS 1 and 2 are kept for an 
 	c.silent()
 }
 
-func Test_v311_MQTT_3_1_2_6_wire(t *testing.T) { // clean session 1 ends what was, and leaves nothing
+func Test_v311_MQTT_3_1_2_6_Wire(t *testing.T) { // clean session 1 ends what was, and leaves nothing
 	r := start(t)
 	p := r.clean311("p")
 	c := r.device311("c", 0, accepted311)

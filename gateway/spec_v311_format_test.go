@@ -176,7 +176,7 @@ func Test_v311_MQTT_2_3_1_1(t *testing.T) { // packet identifiers are not 0: not
 	}
 }
 
-func Test_v311_MQTT_2_3_1_4_wire(t *testing.T) { // the ids of messages under way are all different, and one that is done is free again
+func Test_v311_MQTT_2_3_1_4_Wire(t *testing.T) { // the ids of messages under way are all different, and one that is done is free again
 	r := start(t, func(c *Config) { c.MQTT.InflightMax = 60000 })
 	c := r.clean311("c")
 	c.takes(2, "t")

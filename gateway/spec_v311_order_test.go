@@ -12,7 +12,7 @@ import (
 
 // Order in MQTT 3.1.1 (§4.6): per publisher, topic and QoS, whatever happens to the connections.
 
-func Test_v311_MQTT_4_6_0_1_wire(t *testing.T) { // what is sent again keeps its order, acknowledged ones left out
+func Test_v311_MQTT_4_6_0_1_Wire(t *testing.T) { // what is sent again keeps its order, acknowledged ones left out
 	r := start(t)
 	c := r.device311("c", 0, accepted311)
 	c.takes(2, "t")
@@ -40,8 +40,8 @@ func Test_v311_MQTT_4_6_0_1_wire(t *testing.T) { // what is sent again keeps its
 	c.silent()
 }
 
-func Test_v311_MQTT_4_6_0_2_wire(t *testing.T) { answersInOrder(t) } // PUBACK in the order of PUBLISH
-func Test_v311_MQTT_4_6_0_3_wire(t *testing.T) { answersInOrder(t) } // PUBREC in the order of PUBLISH
+func Test_v311_MQTT_4_6_0_2_Wire(t *testing.T) { answersInOrder(t) } // PUBACK in the order of PUBLISH
+func Test_v311_MQTT_4_6_0_3_Wire(t *testing.T) { answersInOrder(t) } // PUBREC in the order of PUBLISH
 
 func answersInOrder(t *testing.T) {
 	t.Helper()
@@ -58,7 +58,7 @@ func answersInOrder(t *testing.T) {
 	p.says(two, recs...)
 }
 
-func Test_v311_MQTT_4_6_0_4_wire(t *testing.T) { // PUBREL in the order of PUBREC, also when they are sent again
+func Test_v311_MQTT_4_6_0_4_Wire(t *testing.T) { // PUBREL in the order of PUBREC, also when they are sent again
 	r := start(t)
 	c := r.device311("c", 0, accepted311)
 	c.takes(2, "t")
@@ -77,8 +77,8 @@ func Test_v311_MQTT_4_6_0_4_wire(t *testing.T) { // PUBREL in the order of PUBRE
 	c.silent()
 }
 
-func Test_v311_MQTT_4_6_0_5_wire(t *testing.T) { orderThroughReconnects(t) } // every topic is ordered
-func Test_v311_MQTT_4_6_0_6_wire(t *testing.T) { orderThroughReconnects(t) } // to every subscriber, from every client
+func Test_v311_MQTT_4_6_0_5_Wire(t *testing.T) { orderThroughReconnects(t) } // every topic is ordered
+func Test_v311_MQTT_4_6_0_6_Wire(t *testing.T) { orderThroughReconnects(t) } // to every subscriber, from every client
 
 // orderThroughReconnects: four publishers, of either loop and of QoS 1 and 2 on one topic, lose their connections now and then, and so do
 // the subscribers. Whoever subscribed sees the first copies of each publisher's messages in their order and none left out, a second one

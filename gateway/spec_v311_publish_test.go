@@ -9,7 +9,7 @@ import (
 
 // Chapter 3.3 of MQTT 3.1.1 without retained messages: flags, topics, answers.
 
-func Test_v311_MQTT_3_3_1_1_wire(t *testing.T) { // what is sent again has DUP, once for every time but the first
+func Test_v311_MQTT_3_3_1_1_Wire(t *testing.T) { // what is sent again has DUP, once for every time but the first
 	r := start(t)
 	c := r.device311("c", 0, accepted311)
 	c.takes(2, "t")
@@ -132,7 +132,7 @@ func Test_v311_MQTT_3_3_4_1(t *testing.T) { // QoS 0: no answer, 1: PUBACK, 2: P
 	c.says(publish311(pubQoS1, "t", 10, "")+publish311(pubQoS2, "t", 11, ""), puback(10), pubrec(11))
 }
 
-func Test_v311_MQTT_3_3_5_1_wire(t *testing.T) { // overlapping filters: delivered with the highest quality of them
+func Test_v311_MQTT_3_3_5_1_Wire(t *testing.T) { // overlapping filters: delivered with the highest quality of them
 	r := start(t)
 	p := r.clean311("p")
 	for _, w := range r.across("w") {

@@ -60,10 +60,10 @@ func Test_v311_MQTT_3_8_3_4(t *testing.T) { // [MQTT-3-8.3-4]: reserved bits and
 	r.shuts(bad)
 }
 
-func Test_v311_MQTT_3_8_4_1_wire(t *testing.T) { answered(t) } // SUBSCRIBE is answered with SUBACK
-func Test_v311_MQTT_3_8_4_2_wire(t *testing.T) { answered(t) } // with its packet identifier
-func Test_v311_MQTT_3_8_4_5_wire(t *testing.T) { answered(t) } // one return code for each filter
-func Test_v311_MQTT_3_9_3_1_wire(t *testing.T) { answered(t) } // in their order
+func Test_v311_MQTT_3_8_4_1_Wire(t *testing.T) { answered(t) } // SUBSCRIBE is answered with SUBACK
+func Test_v311_MQTT_3_8_4_2_Wire(t *testing.T) { answered(t) } // with its packet identifier
+func Test_v311_MQTT_3_8_4_5_Wire(t *testing.T) { answered(t) } // one return code for each filter
+func Test_v311_MQTT_3_9_3_1_Wire(t *testing.T) { answered(t) } // in their order
 func Test_v311_MQTT_3_9_3_2(t *testing.T)      { answered(t) } // of 0, 1, 2 and 0x80
 
 func answered(t *testing.T) {
@@ -76,7 +76,7 @@ func answered(t *testing.T) {
 	c.silent()
 }
 
-func Test_v311_MQTT_3_8_4_3_wire(t *testing.T) { // the same filter again: new QoS, retained again, and no message missed
+func Test_v311_MQTT_3_8_4_3_Wire(t *testing.T) { // the same filter again: new QoS, retained again, and no message missed
 	r := start(t)
 	p := r.clean311("p")
 	p.gives(pubRetain|pubQoS2, "t", "kept")
@@ -124,7 +124,7 @@ func Test_v311_MQTT_3_8_4_3_wire(t *testing.T) { // the same filter again: new Q
 	}
 }
 
-func Test_v311_MQTT_3_8_4_4_wire(t *testing.T) { // many filters are as many SUBSCRIBEs, but for the one SUBACK
+func Test_v311_MQTT_3_8_4_4_Wire(t *testing.T) { // many filters are as many SUBSCRIBEs, but for the one SUBACK
 	r := start(t)
 	c := r.clean311("c")
 	c.says(subscribe311(5, "a", "\x00", "b", "\x01", "a", "\x02"), suback(5, "\x00\x01\x02")) // the last "a" replaces the first
@@ -137,7 +137,7 @@ func Test_v311_MQTT_3_8_4_4_wire(t *testing.T) { // many filters are as many SUB
 	c.silent()
 }
 
-func Test_v311_MQTT_3_8_4_6_wire(t *testing.T) { // the lower of the QoS published and the QoS granted
+func Test_v311_MQTT_3_8_4_6_Wire(t *testing.T) { // the lower of the QoS published and the QoS granted
 	r := start(t)
 	p := r.clean311("p")
 	for _, w := range r.across("w") {
@@ -170,7 +170,7 @@ func Test_v311_MQTT_3_10_3_2(t *testing.T) { // at least one
 	r.shuts(map[string]string{"no filter": fixed(0xa2, id16(1)), "no id": fixed(0xa2, "")})
 }
 
-func Test_v311_MQTT_3_10_4_1_wire(t *testing.T) { // compared character by character: a filter that only matches is another one
+func Test_v311_MQTT_3_10_4_1_Wire(t *testing.T) { // compared character by character: a filter that only matches is another one
 	r := start(t)
 	c := r.clean311("c")
 	c.says(subscribe311(1, "a/+", "\x00", "A/b", "\x00"), suback(1, "\x00\x00"))
@@ -181,7 +181,7 @@ func Test_v311_MQTT_3_10_4_1_wire(t *testing.T) { // compared character by chara
 	c.silent()
 }
 
-func Test_v311_MQTT_3_10_4_2_wire(t *testing.T) { // after UNSUBACK nothing new comes, live or retained
+func Test_v311_MQTT_3_10_4_2_Wire(t *testing.T) { // after UNSUBACK nothing new comes, live or retained
 	r := start(t)
 	p := r.clean311("p")
 	for i := range 50 {
@@ -211,7 +211,7 @@ func Test_v311_MQTT_3_10_4_2_wire(t *testing.T) { // after UNSUBACK nothing new 
 	}
 }
 
-func Test_v311_MQTT_3_10_4_3_wire(t *testing.T) { // what was begun is finished, also after a reconnect
+func Test_v311_MQTT_3_10_4_3_Wire(t *testing.T) { // what was begun is finished, also after a reconnect
 	r := start(t)
 	p := r.clean311("p")
 	c := r.device311("c", 0, accepted311)
@@ -228,9 +228,9 @@ func Test_v311_MQTT_3_10_4_3_wire(t *testing.T) { // what was begun is finished,
 	c.silent()
 }
 
-func Test_v311_MQTT_3_10_4_4_wire(t *testing.T) { unsubscribed(t) } // UNSUBACK with the id of UNSUBSCRIBE
-func Test_v311_MQTT_3_10_4_5_wire(t *testing.T) { unsubscribed(t) } // also when there was nothing to delete
-func Test_v311_MQTT_3_10_4_6_wire(t *testing.T) { unsubscribed(t) } // one for all filters
+func Test_v311_MQTT_3_10_4_4_Wire(t *testing.T) { unsubscribed(t) } // UNSUBACK with the id of UNSUBSCRIBE
+func Test_v311_MQTT_3_10_4_5_Wire(t *testing.T) { unsubscribed(t) } // also when there was nothing to delete
+func Test_v311_MQTT_3_10_4_6_Wire(t *testing.T) { unsubscribed(t) } // one for all filters
 
 func unsubscribed(t *testing.T) {
 	t.Helper()
@@ -245,4 +245,18 @@ func unsubscribed(t *testing.T) {
 	}
 	c.says(publish311(0, "b", 0, "x"), publish311(0, "b", 0, "x"))
 	c.silent()
+}
+
+func Test_v311_MQTT_3_10_4_6_Many(t *testing.T) { // all of them or none: UNSUBACK can't say that some are left
+	r := start(t, func(c *Config) { c.MQTT.FiltersMax = 3 })
+	c := r.device311("c", 0, accepted311)
+	for i, filter := range []string{"a", "b", "c", "d"} {
+		c.says(subscribe311(uint16(i+1), filter, "\x00"), suback(uint16(i+1), "\x00"))
+	}
+	c.write([]byte(unsubscribe311(9, "a", "b", "c", "d")))
+	c.shut("UNSUBSCRIBE of four")
+	c = r.device311("c", 0, accepted311Present)
+	c.says(publish311(0, "d", 0, "x"), publish311(0, "d", 0, "x"))
+	c.says(unsubscribe311(9, "b", "c", "d"), unsuback(9))
+	c.says(publish311(0, "d", 0, "x")+publish311(0, "a", 0, "x"), publish311(0, "a", 0, "x"))
 }

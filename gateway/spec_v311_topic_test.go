@@ -24,15 +24,15 @@ func badFilters(t *testing.T, filters ...string) {
 	r.shuts(bad)
 }
 
-func Test_v311_MQTT_4_7_1_2_wire(t *testing.T) { // # stands alone in the last level
+func Test_v311_MQTT_4_7_1_2_Wire(t *testing.T) { // # stands alone in the last level
 	badFilters(t, "a#", "a/b#", "a/#/b", "#/", "#/a", "##", "/##", "+#", "a/#b")
 }
 
-func Test_v311_MQTT_4_7_1_3_wire(t *testing.T) { // + stands alone in its level
+func Test_v311_MQTT_4_7_1_3_Wire(t *testing.T) { // + stands alone in its level
 	badFilters(t, "a+", "+a", "a/b+", "a/+b/c", "++", "+/++", "/+a")
 }
 
-func Test_v311_MQTT_4_7_2_1_wire(t *testing.T) { // topics that begin with $ are kept out of leading wildcards, live and retained
+func Test_v311_MQTT_4_7_2_1_Wire(t *testing.T) { // topics that begin with $ are kept out of leading wildcards, live and retained
 	r := start(t)
 	nc := r.nats()
 	watch := r.across("w")
@@ -103,7 +103,7 @@ func Test_v311_MQTT_4_7_3_2(t *testing.T) { // nor U+0000
 	}
 }
 
-func Test_v311_MQTT_4_7_3_4_wire(t *testing.T) { // nothing is normalized: each of these is another topic
+func Test_v311_MQTT_4_7_3_4_Wire(t *testing.T) { // nothing is normalized: each of these is another topic
 	r := start(t)
 	topics := []string{
 		"t/a", "t/A", "t/a ", "t/ a", "t//a", "t/a/", "/t/a", "t/á", "t/a\u0301", "t/ａ", "t/%61", "t/./a", "t/../t/a", "t/\u200ba", "t/a\ufeff", "T/a",

@@ -21,7 +21,7 @@ func (r *rig) mortal(id string, flags byte, payload string) *client {
 	return c
 }
 
-func Test_v311_MQTT_3_1_2_8_wire(t *testing.T) { // the will is published whatever ends the connection, but for DISCONNECT
+func Test_v311_MQTT_3_1_2_8_Wire(t *testing.T) { // the will is published whatever ends the connection, but for DISCONNECT
 	r := start(t)
 	watch := r.across("watch")
 	for _, w := range watch {
@@ -57,7 +57,7 @@ func Test_v311_MQTT_3_1_2_8_wire(t *testing.T) { // the will is published whatev
 	}
 }
 
-func Test_v311_MQTT_3_1_2_10_wire(t *testing.T) { forgottenWill(t) } // gone once published or by DISCONNECT
+func Test_v311_MQTT_3_1_2_10_Wire(t *testing.T) { forgottenWill(t) } // gone once published or by DISCONNECT
 func Test_v311_MQTT_3_14_4_3(t *testing.T)      { forgottenWill(t) } // DISCONNECT forgets it
 
 func forgottenWill(t *testing.T) {

@@ -336,8 +336,8 @@ func TestLateEventsOfAGoneSession(t *testing.T) {
 		a lost`)
 }
 
-func Test_v311_MQTT_3_1_2_6_takeover(t *testing.T) { cleanSessionIsNotTakenOver(t, "v=4") }
-func Test_v5_MQTT_4_1_0_2_takeover(t *testing.T)   { cleanSessionIsNotTakenOver(t, "v=5") }
+func Test_v311_MQTT_3_1_2_6_Takeover(t *testing.T) { cleanSessionIsNotTakenOver(t, "v=4") }
+func Test_v5_MQTT_4_1_0_2_Takeover(t *testing.T)   { cleanSessionIsNotTakenOver(t, "v=5") }
 
 // cleanSessionIsNotTakenOver: a session that lasts as long as its connection ends when another connection closes that one.
 func cleanSessionIsNotTakenOver(t *testing.T, v string) {
