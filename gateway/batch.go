@@ -32,7 +32,8 @@ type batchMsg struct {
 	topic, props, payload, client, user span
 	expiresAtSec                        uint32
 	interest                            uint32 // bus interest that brought it from NATS; 0: from a device here
-	shard                               int32  // the only shard to take it; -1: all
+	key                                 uint32 // session.Message.GroupKey
+	shard                               int16  // the only shard to take it; -1: all
 	qos                                 uint8
 	retain                              bool
 }
@@ -85,7 +86,7 @@ func (b *batch) at(s span) []byte { return b.arena[s.from:s.to:s.to] }
 func (b *batch) add(m *session.Message) *batchMsg {
 	b.msgs = append(b.msgs, batchMsg{
 		topic: b.keep(m.Topic), props: b.keep(m.Props), payload: b.keep(m.Payload),
-		expiresAtSec: m.ExpiresAtSec, qos: m.QoS, retain: m.Retain, shard: -1,
+		expiresAtSec: m.ExpiresAtSec, qos: m.QoS, retain: m.Retain, key: m.GroupKey, shard: -1,
 	})
 	return &b.msgs[len(b.msgs)-1]
 }
@@ -95,7 +96,7 @@ func (b *batch) message(i int, m *session.Message) {
 	g := &b.msgs[i]
 	*m = session.Message{
 		Topic: b.at(g.topic), Props: b.at(g.props), Payload: b.at(g.payload),
-		QoS: g.qos, Retain: g.retain, ExpiresAtSec: g.expiresAtSec,
+		QoS: g.qos, Retain: g.retain, ExpiresAtSec: g.expiresAtSec, GroupKey: g.key,
 	}
 }
 

@@ -197,7 +197,7 @@ func TestReplayBudget(t *testing.T) {
 	store := retainedStore{max: 1000, bytesMax: 1 << 20}
 	for i := range 500 {
 		m := testMessage(fmt.Sprintf("a/%03d", i))
-		store.set(&m)
+		store.set(1, &m)
 	}
 	p := replay{snapshot: store.topics.Copy(), next: "a"}
 	p.want.Filter = "a/+"

@@ -92,7 +92,11 @@ type MQTT struct {
 	SubscriptionIDsAvailable bool `yaml:"subscription_ids_available" doc:"take subscriptions with a Subscription Identifier"`
 	RetainedMax              int  `yaml:"retained_max" doc:"retained messages kept; those of further topics are delivered but not kept"`
 
-	RetainedBytesMax int `yaml:"retained_bytes_max" doc:"bytes of retained messages kept; further ones are delivered but not kept"`
+	RetainedBytesMax  int           `yaml:"retained_bytes_max" doc:"bytes of retained messages kept; further ones are delivered but not kept"`
+	RetainedExpiryMax time.Duration `yaml:"retained_expiry_max" doc:"longest time that a retained message is kept, whatever its expiry; 0 for no bound"`
+
+	SharedStrategy string   `yaml:"shared_strategy" doc:"who of a shared subscription gets a message: round-robin, least-inflight, hash-topic, hash-client or sticky"`
+	SharedGroups   []string `yaml:"shared_groups" doc:"strategies of single groups, as GROUP=STRATEGY"`
 	// FiltersMax bounds the work of one packet.
 	FiltersMax int `yaml:"filters_max" doc:"topic filters in one SUBSCRIBE or UNSUBSCRIBE; further ones in it are refused with 0x97"`
 
@@ -119,6 +123,7 @@ type SessionCfg struct {
 	QueueBytesMax int           `yaml:"queue_bytes_max" doc:"bytes queued for one device; beyond, queue_policy decides"`
 	QueuePolicy   string        `yaml:"queue_policy" doc:"drop-oldest, drop-newest or disconnect"`
 	QueueQoS0     bool          `yaml:"queue_qos0" doc:"queue QoS 0 messages for an absent device too"`
+	LastValue     []string      `yaml:"last_value" doc:"filters of topics of which only the newest message waits for a device; a newer one takes the place of the older"`
 	BytesMax      int           `yaml:"bytes_max" doc:"bytes kept for all devices of one loop; beyond, no more is queued"`
 	Max           int           `yaml:"max" doc:"sessions of one loop; further clients are refused with 0x97"`
 }
@@ -160,11 +165,11 @@ func Default() Config {
 			KeepAliveMax: 20 * time.Minute, ReceiveMax: 256, InflightMax: 256, TopicAliasMax: 32, TopicAliasOutMax: 16, TopicLevelsMax: 64,
 			TopicBytesMax: 1024, MaxQoS: 2, RetainAvailable: true, WildcardAvailable: true, SharedAvailable: true,
 			SubscriptionIDsAvailable: true, RetainedMax: 1_000_000,
-			RetainedBytesMax: 256 << 20, FiltersMax: 256, SysInterval: 10 * time.Second,
+			RetainedBytesMax: 256 << 20, FiltersMax: 256, SysInterval: 10 * time.Second, SharedStrategy: "round-robin", SharedGroups: []string{},
 		},
 		WebSocket: WebSocket{PingInterval: 25 * time.Second, UpTopic: "devices/{client-id}/up", DownTopic: "devices/{client-id}/down"},
 		Session: SessionCfg{
-			ExpiryMax: 24 * time.Hour, QueueCountMax: 1000, QueueBytesMax: 1 << 20, QueuePolicy: "drop-oldest", Max: 1_000_000, BytesMax: 256 << 20,
+			ExpiryMax: 24 * time.Hour, QueueCountMax: 1000, QueueBytesMax: 1 << 20, QueuePolicy: "drop-oldest", LastValue: []string{}, Max: 1_000_000, BytesMax: 256 << 20,
 		},
 		Limits: Limits{
 			ConnectBytesMax: 16 << 10, PacketBytesMax: 1 << 20, ConnectTime: 10 * time.Second, PacketTime: 30 * time.Second,
@@ -201,6 +206,8 @@ func (c *Config) Validate() []*FieldError {
 	c.validateRanges(&v)
 	c.validateAutoSubscribe(&v)
 	c.validateRewrites(&v)
+	c.validateShared(&v)
+	c.validateLastValue(&v)
 	if c.Admin != "" {
 		if _, err := ResolveAddr(c.Admin); err != nil {
 			v.add("admin", err.Error(), "an address such as 127.0.0.1:8080, or empty for none")
@@ -330,10 +337,9 @@ func (c *Config) validateRanges(v *validator) {
 		got  time.Duration
 		low  time.Duration
 	}{
+		{"mqtt.sys_interval", c.MQTT.SysInterval, 0}, {"mqtt.retained_expiry_max", c.MQTT.RetainedExpiryMax, 0},
 		{"websocket.ping_interval", c.WebSocket.PingInterval, time.Second},
 		{"limits.connect_time", c.Limits.ConnectTime, time.Second},
-		{"mqtt.keep_alive_max", c.MQTT.KeepAliveMax, 0}, {"mqtt.sys_interval", c.MQTT.SysInterval, 0}, {"websocket.ping_interval", c.WebSocket.PingInterval, time.Second},
-		{"session.expiry_max", c.Session.ExpiryMax, time.Second}, {"limits.connect_time", c.Limits.ConnectTime, time.Second},
 		{"limits.packet_time", c.Limits.PacketTime, time.Second}, {"limits.stall_time", c.Limits.StallTime, time.Second},
 	} {
 		v.seconds(d.path, d.got, d.low)

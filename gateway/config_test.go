@@ -3,6 +3,7 @@ package gateway
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +49,18 @@ func TestValidate(t *testing.T) {
 		"a reference in lines":   {func(c *Config) { c.MQTT.ServerReference = "a\nb" }, "mqtt.server_reference", "other.example:1883"},
 		"a global bound":         {func(c *Config) { c.MQTT.MaxQoS = -1 }, "mqtt.max_qos", "not between"},
 		"an own bound, well":     {func(c *Config) { c.Listeners = []string{"mqtt://127.0.0.1:1?max_qos=0&expiry_max=2h"} }, "", ""},
+		"an unknown strategy":    {func(c *Config) { c.MQTT.SharedStrategy = "random" }, "mqtt.shared_strategy", "round-robin, least-inflight, hash-topic, hash-client, sticky"},
+		"strategies of groups":   {func(c *Config) { c.MQTT.SharedGroups = []string{"workers=sticky", "a=b=hash-topic"} }, "", ""},
+		"a group without one":    {func(c *Config) { c.MQTT.SharedGroups = []string{"a=sticky", "workers"} }, "mqtt.shared_groups[1]", "workers=least-inflight"},
+		"a group's unknown one":  {func(c *Config) { c.MQTT.SharedGroups = []string{"a=fair"} }, "mqtt.shared_groups[0]", `"fair" of group "a"`},
+		"a group with a filter":  {func(c *Config) { c.MQTT.SharedGroups = []string{"a/b=sticky"} }, "mqtt.shared_groups[0]", "one of / + #"},
+		"a group without a name": {func(c *Config) { c.MQTT.SharedGroups = []string{"=sticky"} }, "mqtt.shared_groups[0]", "no name"},
+		"a group twice":          {func(c *Config) { c.MQTT.SharedGroups = []string{"a=sticky", "a=hash-topic"} }, "mqtt.shared_groups[1]", "mqtt.shared_groups[0] already"},
+		"last values":            {func(c *Config) { c.Session.LastValue = []string{"a/+/b", "#"} }, "", ""},
+		"no filter":              {func(c *Config) { c.Session.LastValue = []string{"a/#/b"} }, "session.last_value[0]", "devices/+/state"},
+		"a shared filter":        {func(c *Config) { c.Session.LastValue = []string{"$share/g/a"} }, "session.last_value[0]", "devices/+/state"},
+		"many last values":       {func(c *Config) { c.Session.LastValue = slices.Repeat([]string{"a"}, 65) }, "session.last_value", "at most 64"},
+		"a retained half second": {func(c *Config) { c.MQTT.RetainedExpiryMax = 1500 * time.Millisecond }, "mqtt.retained_expiry_max", "whole number of seconds"},
 		"no listener":            {func(c *Config) { c.Listeners = nil }, "listeners", "mqtt://"},
 	} {
 		c := Default()

@@ -16,12 +16,12 @@ func (g *Gateway) receive(ms []bus.Inbound) {
 	b := g.downPool.take()
 	for i := range ms {
 		in := &ms[i]
-		to, ok := g.interests.route(in.Interest)
+		to, key, ok := g.interests.route(in.Interest, in.Topic, in.ClientID)
 		if !ok || bus.Reserved(in.Topic) {
 			g.noMember.Add(1)
 			continue
 		}
-		g.addInbound(b, in, to)
+		g.addInbound(b, in, to, key)
 	}
 	b.refs.Store(int32(len(g.shards)))
 	for _, s := range g.shards {
@@ -29,8 +29,8 @@ func (g *Gateway) receive(ms []bus.Inbound) {
 	}
 }
 
-func (g *Gateway) addInbound(b *batch, in *bus.Inbound, to int32) {
-	m := session.Message{Topic: in.Topic, Payload: in.Payload, QoS: backendQoS}
+func (g *Gateway) addInbound(b *batch, in *bus.Inbound, to int16, key uint32) {
+	m := session.Message{Topic: in.Topic, Payload: in.Payload, QoS: backendQoS, GroupKey: key}
 	if in.FromDevice {
 		m.QoS, m.Retain = in.QoS, in.Retain
 	}

@@ -76,6 +76,7 @@ func New(cfg Config, log zerolog.Logger) (g *Gateway, err error) {
 	if g.cfg.Loops == 0 {
 		g.cfg.Loops = DefaultLoops()
 	}
+	g.retained.expirySec = uint32(cfg.MQTT.RetainedExpiryMax.Seconds())
 	g.retained.max, g.retained.bytesMax = cfg.MQTT.RetainedMax, cfg.MQTT.RetainedBytesMax
 	g.last = make([]snapshot, g.cfg.Loops)
 	g.sys = newSysTopics(g)
@@ -86,6 +87,7 @@ func New(cfg Config, log zerolog.Logger) (g *Gateway, err error) {
 		return nil, err
 	}
 	g.interests = newInterests(g.cfg.Loops, g.interestActive)
+	g.interests.shared = newSharedStrategies(&cfg.MQTT)
 	g.claims = newClaims(g)
 	if err := g.openBus(); err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/bus"
+	"github.com/tidegate/tidegate/session"
 )
 
 // interestConfirmTime is how long a SUBACK may wait for NATS to know the subscription. A NATS that is away is not waited
@@ -35,6 +36,7 @@ type interests struct {
 	shards int
 	bus    *bus.Bus
 	active func(e *interest) // tells the shards that wait; registry goroutine
+	shared sharedStrategies
 }
 
 // interest is one entry. Guarded by interests.mu.
@@ -49,6 +51,8 @@ type interest struct {
 	members  []int32 // per shard, for groups
 	live     []int32
 	rotation uint32
+	sticky   int16 // shard that had the last message
+	strategy session.Strategy
 }
 
 type interestOp struct {
@@ -82,6 +86,7 @@ func (x *interests) add(shard int, filter, group string) (id uint32, active bool
 		e = &interest{id: x.nextID, key: key, filter: filter, group: group, refs: make([]int32, x.shards)}
 		if group != "" {
 			e.members, e.live = make([]int32, x.shards), make([]int32, x.shards)
+			e.strategy = x.shared.of(group)
 		}
 		x.byKey[key], x.byID[e.id] = e, e
 		e.untold = true
@@ -159,36 +164,47 @@ func (x *interests) push(op interestOp) {
 	}
 }
 
-// route says who takes a message of interest id: one shard for a group (weighted by its live members, or by all of
-// them while none is live), all shards with the filter otherwise. ok is false when nobody does any more.
-func (x *interests) route(id uint32) (shard int32, ok bool) {
+// route says who takes a message of interest id: one shard for a group, by its strategy, all shards with the filter otherwise.
+// client is the publisher, empty for a backend; key goes with the message. ok is false when nobody holds the filter any more.
+func (x *interests) route(id uint32, topic, client []byte) (shard int16, key uint32, ok bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	e := x.byID[id]
 	if e == nil {
-		return 0, false
+		return 0, 0, false
 	}
 	if e.group == "" {
-		return -1, true
+		return -1, 0, true
 	}
-	for _, counts := range [][]int32{e.live, e.members} {
-		var total uint32
-		for _, n := range counts {
-			total += uint32(n)
-		}
-		if total == 0 {
-			continue
-		}
-		e.rotation++
-		at := e.rotation % total
-		for i, n := range counts {
-			if at < uint32(n) {
-				return int32(i), true
-			}
-			at -= uint32(n)
-		}
+	key = groupKey(e.strategy, topic, client)
+	shard, ok = e.choose(key)
+	return shard, key, ok
+}
+
+// routeAgain is the same for a message of a group that lost its member.
+func (x *interests) routeAgain(id, key uint32) (shard int16, ok bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if e := x.byID[id]; e != nil && e.group != "" {
+		return e.choose(key)
 	}
 	return 0, false
+}
+
+// liveElsewhere tells whether a group has a live member in a shard other than this.
+func (x *interests) liveElsewhere(shard int, id uint32) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e := x.byID[id]
+	if e == nil || e.group == "" {
+		return false
+	}
+	for i, n := range e.live {
+		if n > 0 && i != shard {
+			return true
+		}
+	}
+	return false
 }
 
 // wants tells whether shard holds interest id.

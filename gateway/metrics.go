@@ -39,6 +39,7 @@ type counters struct {
 	messagesIn, messagesOut                                             [4]uint64 // by QoS
 	drops                                                               [session.DropReasons]uint64
 	refused, retainedFull, badCommands, willsLost, noMember, turnsEnded uint64
+	redelivered                                                         uint64
 	pauses, lateTicks, movedOut, panics                                 uint64
 	rewrites, autoSubscribed, autoRefused                               uint64
 	payloadIn, payloadOut                                               uint64 // bytes
@@ -53,7 +54,7 @@ type snapshot struct {
 	sessions, sessionsLive, filters int
 	queued, queuedBytes, keptBytes  int
 	heldBatches, pausedPublishers   int
-	replays                         int
+	replays, orphans                int
 	expired                         uint64        // sessions whose time was over
 	lag                             time.Duration // how long the loop took to answer
 }
@@ -65,6 +66,7 @@ func (s *shard) snapshot() snapshot {
 		queued: s.table.Queued(), queuedBytes: s.table.QueuedBytes(), keptBytes: s.table.KeptBytes(),
 		heldBatches: s.uplink.heldBatches(), pausedPublishers: len(s.uplink.paused), replays: len(s.replays),
 		expired: s.table.Expired(),
+		orphans: s.table.Orphans(),
 	}
 }
 
@@ -150,6 +152,8 @@ var metricTable = []struct {
 	{"gateway_queued_messages", "Messages waiting for devices.", nil},
 	{"gateway_queued_bytes", "Bytes waiting for devices.", nil},
 	{"gateway_kept_bytes", "Bytes of messages kept for devices, in flight, queued and wills.", nil},
+	{"gateway_shared_redelivered_total", "Messages of shared subscriptions given to another member, because theirs went.", nil},
+	{"gateway_shared_orphans", "Messages of shared subscriptions that lost their member and are not yet given to another.", nil},
 	{"gateway_connection_buffer_bytes", "Bytes of incomplete packets from devices, and of packets not yet written to them.", []string{"direction"}},
 	{"gateway_replays", "Retained replays under way.", nil},
 	{"gateway_backpressure_pauses_total", "Times reading from a publisher paused.", nil},
@@ -285,6 +289,8 @@ func (e emitter) messages(s *snapshot) {
 	e.gauge("gateway_connection_buffer_bytes", float64(s.loop.TailBytes), "in")
 	e.gauge("gateway_connection_buffer_bytes", float64(s.loop.BatchBytes), "out")
 	e.gauge("gateway_replays", float64(s.replays))
+	e.counter("gateway_shared_redelivered_total", float64(s.redelivered))
+	e.gauge("gateway_shared_orphans", float64(s.orphans))
 	e.counter("gateway_backpressure_pauses_total", float64(s.pauses))
 	e.counter("gateway_turns_ended_total", float64(s.turnsEnded))
 	e.gauge("gateway_paused_publishers", float64(s.pausedPublishers))

@@ -109,6 +109,8 @@ func (s *snapshot) add(o *snapshot) {
 	s.autoRefused += o.autoRefused
 	s.payloadIn += o.payloadIn
 	s.payloadOut += o.payloadOut
+	s.orphans += o.orphans
+	s.redelivered += o.redelivered
 	s.loop.AcceptErrors += o.loop.AcceptErrors
 	s.loop.AcceptPauses += o.loop.AcceptPauses
 	s.loop.ReadBytes += o.loop.ReadBytes

@@ -127,7 +127,7 @@ func (s *shard) deliverRetained(r *replay, topic string) bool {
 	switch {
 	case m == nil:
 		return true
-	case m.expiresAtSec != 0 && m.expiresAtSec <= now:
+	case m.over(now):
 		r.from.dropExpired(topic, m)
 		return true
 	}

@@ -19,19 +19,25 @@ type retainedStore struct {
 	bytes    int // of topics, properties and payloads
 	max      int // topics
 	bytesMax int
-	swept    string // where the next sweep goes on
+	// expirySec is how long a message is kept at most, 0 without bound.
+	expirySec uint32
+	swept     string // where the next sweep goes on
 }
 
 // retainedMsg is immutable.
 type retainedMsg struct {
 	payload, props []byte
-	expiresAtSec   uint32
+	expiresAtSec   uint32 // the message's own
+	untilSec       uint32 // when it is forgotten: then, or by retainedStore.expirySec; 0 never
 	qos            uint8
 }
 
+// over says that the message is to be forgotten.
+func (m *retainedMsg) over(nowSec uint32) bool { return m.untilSec != 0 && m.untilSec <= nowSec }
+
 // set stores m as its topic's retained message, or deletes it when the payload is empty [MQTT-3.3.1-6].
 // false: the store is full; what the topic had before is gone all the same, because it is not the last message any more.
-func (r *retainedStore) set(m *session.Message) bool {
+func (r *retainedStore) set(nowSec uint32, m *session.Message) bool {
 	if len(m.Payload) == 0 {
 		r.mu.Lock()
 		r.remove(string(m.Topic))
@@ -39,7 +45,10 @@ func (r *retainedStore) set(m *session.Message) bool {
 		return true
 	}
 	buf := append(append(make([]byte, 0, len(m.Props)+len(m.Payload)), m.Props...), m.Payload...)
-	msg := &retainedMsg{props: buf[:len(m.Props)], payload: buf[len(m.Props):], expiresAtSec: m.ExpiresAtSec, qos: m.QoS}
+	msg := &retainedMsg{props: buf[:len(m.Props)], payload: buf[len(m.Props):], expiresAtSec: m.ExpiresAtSec, untilSec: m.ExpiresAtSec, qos: m.QoS}
+	if end := saturatingAdd(nowSec, r.expirySec); r.expirySec > 0 && (msg.untilSec == 0 || msg.untilSec > end) {
+		msg.untilSec = end
+	}
 	topic := string(m.Topic)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -80,7 +89,7 @@ func (r *retainedStore) sweep(nowSec uint32, n int) {
 			r.swept = topic
 			return false
 		}
-		if m.expiresAtSec != 0 && m.expiresAtSec <= nowSec {
+		if m.over(nowSec) {
 			expired = append(expired, topic)
 		}
 		return true

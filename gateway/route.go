@@ -16,7 +16,7 @@ func (s *shard) route(m *session.Message) {
 	}
 	s.count.messagesIn[m.QoS&3]++
 	s.count.payloadIn += uint64(len(m.Payload))
-	if m.Retain && s.cfg.MQTT.RetainAvailable && !s.gw.retained.set(m) {
+	if m.Retain && s.cfg.MQTT.RetainAvailable && !s.gw.retained.set(s.loop.NowSec(), m) {
 		s.count.retainedFull++
 	}
 	client := ""
@@ -44,7 +44,9 @@ func (s *shard) takeMessage(b *batch, i int) {
 	g := &b.msgs[i]
 	b.message(i, &s.routed)
 	if g.shard >= 0 {
-		s.giveToGroup(&s.routed, g.interest)
+		if !s.giveToGroup(&s.routed, g.interest, false) {
+			s.count.noMember++
+		}
 		return
 	}
 	s.fanOut(&s.routed, g.interest)
@@ -53,6 +55,7 @@ func (s *shard) takeMessage(b *batch, i int) {
 // fanOut delivers m to every session with a matching filter. A message that came from NATS by one of several
 // overlapping interests is taken by the sessions whose lowest interest it is; see interests.
 func (s *shard) fanOut(m *session.Message, interest uint32) {
+	m.LastValue = s.lastValues.has(m.Topic)
 	s.table.Match(m.Topic, m.From, &s.matches)
 	s.work += 1 + s.matches.Visited
 	for i := range s.matches.List {
@@ -62,25 +65,27 @@ func (s *shard) fanOut(m *session.Message, interest uint32) {
 		}
 		ev := &s.devent
 		ev.Kind, ev.Msg, ev.QoS, ev.SubIDs = session.Deliver, m, t.QoS, t.SubIDs
+		ev.Group, ev.Orphan = 0, false
 		// The flag tells old from new: a live message carries it only to those who asked for it [MQTT-3.3.1-8], [MQTT-3.3.1-9], [MQTT-3.3.1-12], [MQTT-3.3.1-13].
 		ev.Retain = m.Retain && t.RetainAsPublished
 		s.deliverTo(t.Session, ev)
 	}
 }
 
-// giveToGroup delivers m to one member of a shared subscription.
-func (s *shard) giveToGroup(m *session.Message, interest uint32) {
+// giveToGroup delivers m to the member of a shared subscription whose turn it is; false: the last one left while the message was
+// on its way. orphan: it was another member's before.
+func (s *shard) giveToGroup(m *session.Message, interest uint32, orphan bool) bool {
 	g := s.table.Group(interest)
 	if g == nil {
-		s.count.noMember++
-		return
+		return false
 	}
-	sub := g.Next()
-	if sub == nil { // the last member left while the message was on its way
-		s.count.noMember++
-		return
+	sub := g.Next(m.GroupKey)
+	if sub == nil {
+		return false
 	}
+	m.LastValue = s.lastValues.has(m.Topic)
 	ev := &s.devent
+	ev.Group, ev.Orphan = interest, orphan
 	ev.Kind, ev.Msg, ev.QoS, ev.SubIDs = session.Deliver, m, sub.QoS, s.subIDs[:0]
 	if sub.ID != 0 {
 		s.subIDs = append(s.subIDs[:0], sub.ID)
@@ -88,6 +93,7 @@ func (s *shard) giveToGroup(m *session.Message, interest uint32) {
 	}
 	ev.Retain = m.Retain && sub.RetainAsPublished
 	s.deliverTo(sub.Session(), ev)
+	return true
 }
 
 // deliverTo gives one message to one session, and what comes of it to its connection.

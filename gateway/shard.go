@@ -3,6 +3,7 @@ package gateway
 import (
 	"cmp"
 	"hash/maphash"
+	"sync/atomic"
 
 	"github.com/tidegate/tidegate/epoll"
 	"github.com/tidegate/tidegate/gateway/mqtt"
@@ -35,6 +36,9 @@ type shard struct {
 	doomed       []doomed             // connections to close at tick end
 	eager        []epoll.Handle       // devices whose queues go on in the next tick
 	eagerSpare   []epoll.Handle
+	lastValues   lastValues
+	orphaned     session.Out  // what stepOrphans gives away
+	handing      atomic.Int32 // batches of orphans on their way to other shards
 
 	listeners []listenerKind // by the loop's listener index
 	upgrade   ws.Policy
@@ -92,9 +96,12 @@ func newShard(g *Gateway, index int) (*shard, error) {
 		gw: g, cfg: &g.cfg, index: index,
 		interests: map[string]*shardInterest{}, interestByID: map[uint32]*shardInterest{},
 		replays:  map[*session.Subscription]*replay{},
-		table:    session.NewTable(sessionLimits(&g.cfg)),
 		rewrites: newRewriteRules(g.cfg.TopicRewrite),
 	}
+	limits := sessionLimits(&g.cfg)
+	limits.Strategy, limits.GroupStrategies = g.interests.shared.usual, g.interests.shared.named
+	limits.GroupLive = func(interest uint32) bool { return g.interests.liveElsewhere(index, interest) }
+	s.table, s.lastValues = session.NewTable(limits), g.cfg.Session.LastValue
 	s.upgrade = ws.Policy{Origins: g.cfg.WebSocket.Origins, Accept: s.acceptUpgrade}
 	s.noUpgrade = noUpgrade(g.cfg.WebSocket.Origins)
 	for i := range s.wsLimits {
@@ -165,6 +172,9 @@ func (s *shard) OnTickEnd() {
 	if s.claimFrom != 0 {
 		s.claimSome()
 	}
+	if s.table.Orphans() > 0 {
+		s.stepOrphans()
+	}
 	s.closeDoomed()
 	if len(s.moving) > 0 {
 		s.moveHome()
@@ -210,6 +220,9 @@ func (s *shard) applyTable(out *session.Out) {
 	}
 	s.countDrops(out)
 	out.Reset()
+	if s.table.Orphans() > 0 {
+		s.loop.Wake() // the end of this tick may be over
+	}
 }
 
 func (s *shard) countDrops(out *session.Out) {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tidegate/tidegate/epoll"
 	"github.com/tidegate/tidegate/session"
 )
 
@@ -92,7 +93,7 @@ func (y *sysTopics) set(topic, value string) {
 		return
 	}
 	m := session.Message{Topic: []byte(full), Payload: []byte(value), Retain: true}
-	y.kept.set(&m)
+	y.kept.set(epoll.NowSec(), &m)
 	y.round.add(&m)
 }
 

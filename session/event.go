@@ -60,6 +60,11 @@ type Event struct {
 	SubID   uint32
 	Msg     *Message
 	Filters []Filter
+	// Group is the Interest of the shared group as whose member the session gets Msg (Deliver), 0: not as a member of one.
+	Group uint32
+	// Orphan says that Msg was another member's before (Deliver, see Out.Orphans): it does not supersede a message that waits,
+	// which is newer, and a full queue is no reason to disconnect.
+	Orphan bool
 	// SubIDs are the subscription identifiers to put into the PUBLISH (Deliver).
 	SubIDs []uint32
 	// Owner is the connection that ended (Lost). When the session has another owner by now, nothing happens. 0: any.

@@ -166,7 +166,7 @@ func TestGroupTakesTurns(t *testing.T) {
 	turns := func(n int) map[string]int {
 		got := map[string]int{}
 		for range n {
-			got[g.Next().Session().ClientID()]++
+			got[g.Next(0).Session().ClientID()]++
 		}
 		return got
 	}

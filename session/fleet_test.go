@@ -24,9 +24,11 @@ type fleet struct {
 	owners uint64
 	token  uint32
 	out    Out
+	taken  Out      // orphans that are being given to their groups
 	shown  []string // what out said event by event, to be read again before Reset
 	log    []string
 	groups map[string]uint32
+	turns  map[uint32]*turns // by group
 	due    []accept
 	reach  map[string]int // how often each kind of effect was seen
 }
@@ -46,8 +48,12 @@ func newFleet(rnd *rand.Rand) *fleet {
 	l := Limits{QueueCountMax: 1 + rnd.IntN(5), QueueBytesMax: 10 + rnd.IntN(40), QueuePolicy: QueuePolicy(rnd.IntN(3)),
 		QueueQoS0: rnd.IntN(2) == 0, InflightMax: uint16(1 + rnd.IntN(4)), ReceiveMax: uint16(1 + rnd.IntN(4)),
 		ReceiveMaxV3: uint16(1 + rnd.IntN(6)), SubscriptionsMax: 1 + rnd.IntN(6), ExpiryMaxSec: uint32(5 + rnd.IntN(40)), SessionsMax: rnd.IntN(2) * 4}
-	return &fleet{rnd: rnd, table: NewTable(&l), model: &modelTable{limits: l, sessions: map[string]*modelSession{}},
-		now: 1, groups: map[string]uint32{}, reach: map[string]int{}}
+	l.Strategy = Strategy(rnd.IntN(int(Strategies)))
+	l.GroupStrategies = map[string]Strategy{"h": Strategy(rnd.IntN(int(Strategies)))}
+	groups, others := map[string]uint32{}, map[uint32]bool{}
+	l.GroupLive = func(interest uint32) bool { return others[interest] }
+	return &fleet{rnd: rnd, table: NewTable(&l), groups: groups, turns: map[uint32]*turns{}, now: 1, reach: map[string]int{},
+		model: &modelTable{limits: l, sessions: map[string]*modelSession{}, groups: groups, others: others}}
 }
 
 // TestModel compares Step with the model over random lives; each life has its own limits.
@@ -71,7 +77,7 @@ func TestModel(t *testing.T) {
 		}
 	}
 	t.Logf("seen: %v", reach)
-	for what := range strings.FieldsSeq("publish puback pubrec pubrel pubcomp suback unsuback route gained lost member replay evict close drop") {
+	for what := range strings.FieldsSeq("publish puback pubrec pubrel pubcomp suback unsuback route gained lost member replay evict close drop orphan redelivered superseded away") {
 		if reach[what] == 0 && *modelEvents >= 20000 {
 			t.Errorf("no life had a %q", what)
 		}
@@ -88,6 +94,11 @@ func (f *fleet) live() error {
 		return f.open()
 	case n < 9:
 		return f.tick()
+	case n < 14:
+		return f.redeliver()
+	case n < 15:
+		f.model.others[uint32(1+f.rnd.IntN(4))] = f.rnd.IntN(2) == 0
+		return nil
 	case n < 45:
 		return f.message()
 	case n < 55 && len(f.due) > 0:
@@ -108,7 +119,8 @@ func (f *fleet) same(what string, o *modelOut, before *Out) error {
 		word, _, _ := strings.Cut(line, " ")
 		f.reach[word]++
 	}
-	return nil
+	f.reach["superseded"] += int(before.Drops[DropSuperseded])
+	return f.sameOrphans()
 }
 
 // run lets act work on an Out that may still hold earlier effects, and shows what it added.
@@ -131,6 +143,9 @@ func (f *fleet) run(what string, o *modelOut, act func(out *Out)) error {
 			}
 			in.Sub.Interest = f.groups[full]
 		}
+		if in.Sub.Share != "" {
+			f.turn(in.Sub.Interest).changed(&in)
+		}
 	}
 	if err := f.same(what, o, &added); err != nil {
 		return err
@@ -141,6 +156,11 @@ func (f *fleet) run(what string, o *modelOut, act func(out *Out)) error {
 	if f.rnd.IntN(3) > 0 {
 		return nil
 	}
+	return f.apply()
+}
+
+// apply reads what out refers to once more, and resets it.
+func (f *fleet) apply() error {
 	for i := range f.out.Sends {
 		if again := f.out.Sends[i].words(); again != f.shown[i] {
 			return fmt.Errorf("effect %d read %q when it came and %q when it was applied", i, f.shown[i], again)
@@ -148,7 +168,7 @@ func (f *fleet) run(what string, o *modelOut, act func(out *Out)) error {
 	}
 	f.out.Reset()
 	f.shown = f.shown[:0]
-	return invariants(f.table)
+	return invariants(f.table, &f.taken)
 }
 
 func (f *fleet) open() error {
@@ -210,6 +230,7 @@ func (f *fleet) accepted() error {
 func (f *fleet) message() error {
 	topic := fleetTopics[f.rnd.IntN(len(fleetTopics))]
 	msg := &Message{Topic: []byte(topic), Payload: []byte("xxxxxxxxxxxx"[:f.rnd.IntN(12)] + fmt.Sprint(f.now)), QoS: uint8(f.rnd.IntN(3))}
+	msg.LastValue, msg.GroupKey = topic == "a" || topic == "a/c", uint32(f.rnd.IntN(3))
 	if f.rnd.IntN(4) == 0 {
 		msg.ExpiresAtSec = f.now + uint32(f.rnd.IntN(8))
 	}
@@ -278,12 +299,7 @@ func (f *fleet) groupMessage(topic string, msg *Message) error {
 		if g == nil || !naiveMatch(g.subs[0].Filter, topic) {
 			continue
 		}
-		sub := g.Next()
-		if lively > 0 && sub.session.state != live {
-			return fmt.Errorf("group %s gives the turn to a member that is away", full)
-		}
-		ev := Event{Kind: Deliver, Msg: msg, QoS: sub.QoS}
-		if err := f.step(sub.session, &ev, "deliver shared "+msg.words()); err != nil {
+		if err := f.give(full, g, &Event{Kind: Deliver, Msg: msg}); err != nil {
 			return err
 		}
 	}

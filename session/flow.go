@@ -15,15 +15,17 @@ type flow struct {
 	heldBytes  int    // size of the messages in window that the device has not got for sure
 	queueQoS0  int    // how many of them are QoS 0
 	freeIDs    uint16 // how many packet ids after lastID are surely not in use
+	shared     uint32 // of window and queue: got as a member of a shared group
+	dead       uint32 // of queue: superseded, never the first one
 }
 
 // entry is a message to the device.
 type entry struct {
-	kept   *stored // nil once only PUBREL is due
+	kept   *stored // window: nil once only PUBREL is due; queue: nil when superseded
 	ids    *idList // nil: none
+	group  uint32  // the shared group, by interest, as whose member the session got it; 0: none
 	id     uint16  // packet id; 0 in the queue
 	qos    uint8
-	phase  phase
 	retain bool
 }
 
@@ -35,6 +37,17 @@ const (
 	awaitRec               // QoS 2: PUBREC
 	awaitComp              // QoS 2: PUBCOMP, PUBREL was sent
 )
+
+// phase is where an entry of the window is.
+func (e *entry) phase() phase {
+	switch {
+	case e.qos == 1:
+		return awaitAck
+	case e.kept == nil:
+		return awaitComp
+	}
+	return awaitRec
+}
 
 // inbound is a message from the device that is not done.
 type inbound struct {
@@ -95,23 +108,25 @@ func (s *Session) cutFlow() {
 	s.spareFlow()
 }
 
-// dropFlow forgets everything; what was owed to the device is counted.
+// dropFlow forgets everything; what was owed to the device, and may not go to another member of a group, is counted.
 func (s *Session) dropFlow(out *Out) {
 	f := s.flow
 	if f == nil {
 		return
 	}
+	f.sent = 0
+	s.giveUp(true, out)
 	for f.queue.n > 0 {
 		s.dropQueued(DropSessionGone, out)
 	}
 	for f.window.n > 0 {
-		if s.forget(0, out).phase != awaitComp {
+		if e := s.forget(0, out); e.phase() != awaitComp {
 			out.Drops[DropSessionGone]++
 		}
 	}
 	f.acks.clear()
 	f.recs.clear()
-	f.sent, f.recd, f.unacked = 0, 0, 0
+	f.recd, f.unacked = 0, 0
 	s.spareFlow()
 }
 
@@ -121,11 +136,20 @@ func (s *Session) forget(i int, out *Out) entry {
 	e := f.window.remove(i)
 	s.table.inflight--
 	f.heldBytes -= e.size()
+	f.unshare(&e)
 	if i < f.sent {
 		f.sent--
 	}
 	out.hold(&e)
 	return e
+}
+
+// unshare counts e out of those of shared groups.
+func (f *flow) unshare(e *entry) {
+	if e.group != 0 {
+		f.shared--
+		e.group = 0
+	}
 }
 
 // size is the bytes that e keeps.
@@ -159,7 +183,7 @@ func (s *Session) Queued() int {
 	if s.flow == nil {
 		return 0
 	}
-	return s.flow.queue.len()
+	return s.flow.waiting()
 }
 
 // QueuedBytes is the size of the queued messages.

@@ -8,19 +8,7 @@ type Group struct {
 	turn     uint32 // shared: counts calls of Next
 	interest uint32 // shared: under which the table knows it, 0 not yet
 	name     string // shared: $share/group/filter
-}
-
-// Next is the member whose turn it is: live members in turn, members that are away only when none is live. nil: no members.
-func (g *Group) Next() *Subscription {
-	n := g.live
-	if n == 0 {
-		n = uint32(len(g.subs))
-	}
-	if n == 0 {
-		return nil
-	}
-	g.turn++
-	return g.subs[g.turn%n]
+	strategy Strategy
 }
 
 // Members is how many there are, live or not.
@@ -107,7 +95,7 @@ func leave(head, s *Subscription) *Subscription {
 func (t *Table) joinShared(s *Subscription, name string) {
 	g := t.groups[name]
 	if g == nil {
-		g = &Group{name: name}
+		g = &Group{name: name, strategy: t.strategyOf(name)}
 		t.groups[name] = g
 		t.unbound = append(t.unbound, g)
 	}

@@ -4,14 +4,22 @@ import "fmt"
 
 // counts is what a walk over all sessions finds.
 type counts struct {
-	live, subscriptions, queued, queuedBytes, inflight, due, keptBytes int
-	refs                                                               map[*stored]int32
+	live, subscriptions, queued, queuedBytes, inflight, due, keptBytes, lastValues int
+	refs                                                                           map[*stored]int32
 }
 
-// invariants checks everything that must hold between two events, when no Out is under way.
-func invariants(t *Table) error {
+// invariants checks everything that must hold between two events, when no Out is under way but those given.
+func invariants(t *Table, outs ...*Out) error {
 	c := counts{refs: map[*stored]int32{}}
 	var err error
+	for _, o := range outs {
+		for _, k := range o.held {
+			c.refs[k]++
+		}
+	}
+	for i := range t.orphans.len() {
+		c.refs[t.orphans.at(i).kept]++
+	}
 	t.Each(func(s *Session) bool {
 		if err = c.session(s); err != nil {
 			err = fmt.Errorf("session %q: %w", s.id, err)
@@ -32,7 +40,7 @@ func invariants(t *Table) error {
 	}{
 		{"live", t.live, c.live}, {"subscriptions", t.subscriptions, c.subscriptions}, {"queued", t.queued, c.queued},
 		{"queued bytes", t.queuedBytes, c.queuedBytes}, {"in flight", t.inflight, c.inflight},
-		{"due", len(t.due.list), c.due}, {"kept bytes", t.store.bytes, c.keptBytes},
+		{"last values", len(t.lastValues), c.lastValues}, {"due", len(t.due.list), c.due}, {"kept bytes", t.store.bytes, c.keptBytes},
 	} {
 		if p.have != p.sum {
 			return fmt.Errorf("table counts %d %s, there are %d", p.have, p.what, p.sum)
@@ -94,14 +102,17 @@ func (c *counts) flow(s *Session) error {
 		return fmt.Errorf("window %d, sent %d, of %d", f.window.len(), f.sent, s.windowMax())
 	}
 	ids := map[uint16]bool{}
-	held := 0
+	held, shared := 0, uint32(0)
 	for i := range f.window.len() {
 		e := f.window.at(i)
 		held += e.size()
-		if e.id == 0 || ids[e.id] || (e.kept == nil) != (e.phase == awaitComp) || e.qos == 0 {
+		if e.id == 0 || ids[e.id] || (e.kept == nil) != (e.phase() == awaitComp) || e.kept == nil && e.group != 0 || e.qos == 0 {
 			return fmt.Errorf("window entry %d is wrong: %+v", i, *e)
 		}
 		ids[e.id] = true
+		if e.group != 0 {
+			shared++
+		}
 		if e.kept != nil {
 			c.refs[e.kept]++
 		}
@@ -117,19 +128,39 @@ func (c *counts) flow(s *Session) error {
 			break
 		}
 	}
-	bytes, qos0 := 0, 0
+	bytes, qos0, dead := 0, 0, 0
+	topics := map[string]bool{}
 	for i := range f.queue.len() {
 		e := f.queue.at(i)
+		if e.kept == nil {
+			if dead++; i == 0 || *e != (entry{}) {
+				return fmt.Errorf("queue entry %d is dead and wrong: %+v", i, *e)
+			}
+			continue
+		}
+		if e.group != 0 {
+			shared++
+		}
+		if m := &e.kept.msg; m.LastValue {
+			topic := fmt.Sprintf("%d %s", e.group, m.Topic)
+			if c.lastValues++; topics[topic] || s.older(m, e.group) != i {
+				return fmt.Errorf("queue entry %d is not where the last value of %q is thought", i, topic)
+			}
+			topics[topic] = true
+		}
 		c.refs[e.kept]++
 		bytes += e.kept.msg.size()
 		if e.qos == 0 {
 			qos0++
 		}
 	}
-	if bytes != f.queueBytes || qos0 != f.queueQoS0 || bytes > l.QueueBytesMax || f.queue.len() > max(0, l.QueueCountMax) {
+	if bytes != f.queueBytes || qos0 != f.queueQoS0 || bytes > l.QueueBytesMax || f.queue.len()-dead > max(0, l.QueueCountMax) {
 		return fmt.Errorf("queue of %d, %d bytes (counted %d), %d QoS 0 (counted %d)", f.queue.len(), bytes, f.queueBytes, qos0, f.queueQoS0)
 	}
-	c.queued, c.queuedBytes, c.inflight = c.queued+f.queue.len(), c.queuedBytes+bytes, c.inflight+f.window.len()
+	if dead != int(f.dead) || f.queue.len() > 2*max(0, l.QueueCountMax)+deadMin+1 || shared != f.shared {
+		return fmt.Errorf("%d dead of %d (counted %d), %d of groups (counted %d)", dead, f.queue.len(), f.dead, shared, f.shared)
+	}
+	c.queued, c.queuedBytes, c.inflight = c.queued+f.queue.len()-dead, c.queuedBytes+bytes, c.inflight+f.window.len()
 	return f.inboundWrong(s)
 }
 

@@ -41,6 +41,12 @@ type Limits struct {
 	// ExpiryMaxSec is the longest a session outlives its connection, whatever the device asked for.
 	// Default 1,209,600 (14 days); Never: no cap.
 	ExpiryMaxSec uint32
+	// Strategy is how shared groups choose the member that gets a message; GroupStrategies is the same for single groups, by the
+	// name between $share/ and the filter. Default RoundRobin.
+	Strategy        Strategy
+	GroupStrategies map[string]Strategy
+	// GroupLive tells whether the shared group with this Interest has a live member in another table. nil: there is no other.
+	GroupLive func(interest uint32) bool
 	// SessionsMax is how many sessions a table holds, live and away. Beyond it Open refuses. 0: no limit.
 	SessionsMax int
 }

@@ -11,6 +11,9 @@ type Message struct {
 	ExpiresAtSec uint32
 	QoS          uint8
 	Retain       bool
+	// LastValue says that of its topic only the newest message is of interest: while it waits in a queue, a newer one takes its
+	// place, at the end, counted as DropSuperseded.
+	LastValue bool
 	// User is the publisher's user name, for the caller; kept for wills only.
 	User []byte
 	// From is the publisher when it is of this table (No Local, wills), else nil.
@@ -18,6 +21,8 @@ type Message struct {
 
 	kept    *stored // the table's own copy while this message is dispatched: one copy per fan-out
 	keptGen uint32  // the life of kept that is meant
+	// GroupKey is what a strategy of shared groups goes by that hashes: messages of one key are for one member. The caller's.
+	GroupKey uint32
 }
 
 // size is what the message counts for in queue limits, in bytes.

@@ -17,7 +17,7 @@ func (m *modelTable) deliver(s *modelSession, now uint32, ev *Event, o *modelOut
 		return
 	}
 	e := &modelEntry{topic: string(ev.Msg.Topic), payload: string(ev.Msg.Payload), qos: min(ev.QoS, ev.Msg.QoS),
-		retain: ev.Retain, until: ev.Msg.ExpiresAtSec, ids: slices.Clone(ev.SubIDs)}
+		retain: ev.Retain, until: ev.Msg.ExpiresAtSec, ids: slices.Clone(ev.SubIDs), group: ev.Group, msg: ev.Msg.clone()}
 	if s.upgrade {
 		e.qos = ev.QoS
 	}
@@ -33,6 +33,10 @@ func (m *modelTable) deliver(s *modelSession, now uint32, ev *Event, o *modelOut
 			o.drop(DropCongested)
 			return
 		default:
+			if i := s.older(e); i >= 0 {
+				o.drop(DropSuperseded)
+				s.queue = slices.Delete(s.queue, i, i+1)
+			}
 			o.send("%s", e.words(now, false))
 			return
 		}
@@ -42,9 +46,15 @@ func (m *modelTable) deliver(s *modelSession, now uint32, ev *Event, o *modelOut
 		s.launch(e, now, o)
 		return
 	}
-	if m.enqueue(s, e, now, o) {
+	if m.enqueue(s, e, now, ev.Orphan, o) {
 		m.pump(s, now, ev.Congested, o)
 	}
+}
+
+// clone lasts longer than the event.
+func (m *Message) clone() *Message {
+	return &Message{Topic: slices.Clone(m.Topic), Payload: slices.Clone(m.Payload), QoS: m.QoS, ExpiresAtSec: m.ExpiresAtSec,
+		LastValue: m.LastValue, GroupKey: m.GroupKey}
 }
 
 func (s *modelSession) queueBytes() (n int) {
@@ -54,9 +64,56 @@ func (s *modelSession) queueBytes() (n int) {
 	return n
 }
 
-func (m *modelTable) enqueue(s *modelSession, e *modelEntry, now uint32, o *modelOut) bool {
+// older is the place of the message that e takes the place of.
+func (s *modelSession) older(e *modelEntry) int {
+	return slices.IndexFunc(s.queue, func(q *modelEntry) bool {
+		return e.msg.LastValue && q.msg.LastValue && q.group == e.group && q.topic == e.topic
+	})
+}
+
+// giveUp makes orphans of what another member of a shared group may have.
+func (m *modelTable) giveUp(s *modelSession, ended bool) {
+	var given []*modelEntry
+	move := func(list []*modelEntry, may func(e *modelEntry) bool) (rest []*modelEntry) {
+		for _, e := range list {
+			if e.group != 0 && may(e) && (ended || m.groupLive(e.group)) {
+				given = append(given, e)
+			} else {
+				rest = append(rest, e)
+			}
+		}
+		return rest
+	}
+	s.window = move(s.window, func(e *modelEntry) bool { return e.qos == 1 })
+	s.queue = move(s.queue, func(*modelEntry) bool { return true })
+	m.fresh = append(m.fresh, given)
+}
+
+func (m *modelTable) groupLive(group uint32) bool {
+	for _, s := range m.sessions {
+		for full := range s.subs {
+			if s.owner != 0 && m.groups[full] == group {
+				return true
+			}
+		}
+	}
+	return m.others[group]
+}
+
+func (m *modelTable) enqueue(s *modelSession, e *modelEntry, now uint32, orphan bool, o *modelOut) bool {
 	l, size := &m.limits, len(e.topic)+len(e.payload)
 	fits := func() bool { return len(s.queue) < l.QueueCountMax && s.queueBytes()+size <= l.QueueBytesMax }
+	if i := s.older(e); i >= 0 && size <= l.QueueBytesMax {
+		old := s.queue[i]
+		switch {
+		case orphan:
+			o.drop(DropSuperseded)
+			return false
+		case l.QueuePolicy == DropOldest || s.queueBytes()-len(old.topic)-len(old.payload)+size <= l.QueueBytesMax:
+			o.drop(DropSuperseded)
+			s.queue = slices.Delete(s.queue, i, i+1)
+		}
+	}
 	for size <= l.QueueBytesMax && !fits() && l.QueuePolicy == DropOldest && len(s.queue) > 0 {
 		first := s.queue[0]
 		switch {
@@ -78,7 +135,7 @@ func (m *modelTable) enqueue(s *modelSession, e *modelEntry, now uint32, o *mode
 	} else {
 		o.drop(DropQueueBytes)
 	}
-	if l.QueuePolicy == Disconnect && s.owner != 0 {
+	if l.QueuePolicy == Disconnect && s.owner != 0 && !orphan {
 		o.close(0x97)
 	}
 	return false

@@ -12,6 +12,10 @@ import (
 type modelTable struct {
 	limits   Limits
 	sessions map[string]*modelSession
+	groups   map[string]uint32 // by filter as sent; the fleet's
+	others   map[uint32]bool   // groups with a live member in another table; the fleet's
+	orphans  []*modelEntry     // that wait
+	fresh    [][]*modelEntry   // what this event's sessions gave up, one list a session
 }
 
 type modelSession struct {
@@ -51,6 +55,8 @@ type modelEntry struct {
 	retain, sent   bool // sent: on this connection
 	until          uint32
 	ids            []uint32
+	group          uint32
+	msg            *Message
 	id             uint16
 	phase          phase
 }
@@ -186,6 +192,7 @@ func (m *modelTable) end(s *modelSession, _ uint32, o *modelOut) {
 	for full := range s.subs {
 		o.say("lost %s %s live=%v", s.id, full, s.owner != 0)
 	}
+	m.giveUp(s, true)
 	for range s.queue {
 		o.drop(DropSessionGone)
 	}
@@ -214,6 +221,7 @@ func (m *modelTable) lost(s *modelSession, now uint32, ev *Event, o *modelOut) {
 	s.owner, s.resumed, s.endAt = 0, false, now+s.expiry
 	s.cut()
 	s.members(-1, o)
+	m.giveUp(s, false)
 	if s.will != nil {
 		s.will.dueAt = now + s.will.delay
 		if s.will.delay == 0 {

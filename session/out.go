@@ -12,6 +12,9 @@ type Out struct {
 	Interests []Interest
 	// Replays ask for retained messages, each to come back as Deliver with Retain. They follow the SUBACK in Sends.
 	Replays []Replay
+	// Orphans are messages that lost their member of a shared group, from Table.TakeOrphans only. Each is to be given to its group
+	// again, with Event.Orphan, by this table or another; when nobody is left it is dropped as DropSessionGone.
+	Orphans []Orphan
 	// Evict is the owner of the older connection to close with 0x8E, 0 none.
 	Evict uint64
 	// Close ends the connection of the session that was stepped, with CloseReason, after Sends.
@@ -31,8 +34,9 @@ func (o *Out) Reset() {
 	clear(o.Publishes)
 	clear(o.Interests)
 	clear(o.Replays)
+	clear(o.Orphans)
 	o.Sends, o.Publishes = o.Sends[:0], o.Publishes[:0]
-	o.Interests, o.Replays = o.Interests[:0], o.Replays[:0]
+	o.Interests, o.Replays, o.Orphans = o.Interests[:0], o.Replays[:0], o.Orphans[:0]
 	o.Evict, o.Close, o.CloseReason = 0, false, 0
 	o.Drops = [DropReasons]uint32{}
 	for _, k := range o.held {
@@ -133,11 +137,13 @@ const (
 	DropSessionGone                   // the session ended first
 	DropTooLarge                      // beyond the device's maximum packet size [MQTT-3.1.2-25]
 	DropTableBytes                    // TableBytesMax
+	DropSuperseded                    // a newer message of its topic came while it waited (Message.LastValue)
 	// DropReasons is how many there are.
 	DropReasons
 )
 
-var dropNames = [DropReasons]string{"queue_full", "queue_bytes", "congested", "offline", "expired", "session_gone", "too_large", "table_bytes"}
+var dropNames = [DropReasons]string{"queue_full", "queue_bytes", "congested", "offline", "expired", "session_gone", "too_large",
+	"table_bytes", "superseded"}
 
 // String is the reason as a metric label.
 func (r DropReason) String() string {

@@ -43,6 +43,10 @@ func (s *Session) deliverQoS0(nowSec uint32, ev *Event, out *Out) {
 	case ev.Congested:
 		out.Drops[DropCongested]++
 	default:
+		if ev.Msg.LastValue && s.flow != nil {
+			s.supersede(ev, out) // or the older one would follow the newer
+			s.spareFlow()
+		}
 		sd := Send{Kind: SendPublish, Msg: ev.Msg, Retain: ev.Retain, SubIDs: ev.SubIDs}
 		sd.countDown(nowSec)
 		out.Sends = append(out.Sends, sd)
@@ -60,7 +64,7 @@ func (sd *Send) countDown(nowSec uint32) {
 // hold is an entry that keeps ev's message.
 func (f *flow) hold(s *Session, ev *Event, qos uint8) entry {
 	st := &s.table.store
-	return entry{kept: st.keep(ev.Msg), ids: st.keepIDs(ev.SubIDs), qos: qos, retain: ev.Retain}
+	return entry{kept: st.keep(ev.Msg), ids: st.keepIDs(ev.SubIDs), group: ev.Group, qos: qos, retain: ev.Retain}
 }
 
 // windowMax is how many messages may be in flight [MQTT-3.3.4-9].
@@ -140,8 +144,8 @@ func (s *Session) pump(nowSec uint32, congested bool, out *Out) {
 func (s *Session) launch(nowSec uint32, e entry, out *Out) {
 	f := s.flow
 	e.id = s.nextID()
-	if e.qos == 2 {
-		e.phase = awaitRec
+	if e.group != 0 {
+		f.shared++
 	}
 	e.send(nowSec, false, out)
 	f.window.push(e)
@@ -152,7 +156,7 @@ func (s *Session) launch(nowSec uint32, e entry, out *Out) {
 
 // send appends the packet that e is about: its PUBLISH, or the PUBREL of one that the device has.
 func (e *entry) send(nowSec uint32, dup bool, out *Out) {
-	if e.phase == awaitComp {
+	if e.kept == nil {
 		out.Sends = append(out.Sends, Send{Kind: SendPubrel, PacketID: e.id, Dup: dup})
 		return
 	}
@@ -211,12 +215,12 @@ func (s *Session) acked(ev *Event) int {
 	return -1
 }
 
-// onPuback ends a QoS 1 message to the device. One that is not known answers an older life of the session.
+// onPuback ends a QoS 1 message to the device, whatever its reason [MQTT-4.8.2-6]. One that is not known answers an older life of the session.
 func (s *Session) onPuback(nowSec uint32, ev *Event, out *Out) {
 	i := s.acked(ev)
 	switch {
 	case i < 0:
-	case s.flow.window.at(i).phase != awaitAck:
+	case s.flow.window.at(i).phase() != awaitAck:
 		out.close(reasonProtocolError)
 	default:
 		s.forget(i, out)
@@ -225,7 +229,7 @@ func (s *Session) onPuback(nowSec uint32, ev *Event, out *Out) {
 }
 
 // onPubrec lets go of a QoS 2 message that the device has, and goes on to PUBREL; a reason of 0x80 or more ends it
-// [MQTT-4.3.3-4].
+// [MQTT-4.3.3-4] [MQTT-4.8.2-6].
 func (s *Session) onPubrec(nowSec uint32, ev *Event, out *Out) {
 	i := s.acked(ev)
 	if i < 0 {
@@ -238,7 +242,7 @@ func (s *Session) onPubrec(nowSec uint32, ev *Event, out *Out) {
 	}
 	e := s.flow.window.at(i)
 	switch {
-	case e.phase == awaitAck:
+	case e.phase() == awaitAck:
 		out.close(reasonProtocolError)
 	case ev.Reason >= reasonFailure:
 		s.forget(i, out)
@@ -246,7 +250,8 @@ func (s *Session) onPubrec(nowSec uint32, ev *Event, out *Out) {
 	default:
 		out.hold(e)
 		s.flow.heldBytes -= e.size()
-		e.kept, e.ids, e.phase = nil, nil, awaitComp
+		s.flow.unshare(e)
+		e.kept, e.ids = nil, nil
 		out.ack(SendPubrel, e.id, 0)
 	}
 }
@@ -256,7 +261,7 @@ func (s *Session) onPubcomp(nowSec uint32, ev *Event, out *Out) {
 	i := s.acked(ev)
 	switch {
 	case i < 0:
-	case s.flow.window.at(i).phase != awaitComp:
+	case s.flow.window.at(i).phase() != awaitComp:
 		out.close(reasonProtocolError)
 	default:
 		s.forget(i, out)
@@ -267,7 +272,7 @@ func (s *Session) onPubcomp(nowSec uint32, ev *Event, out *Out) {
 // onTooLarge counts a message as done that the device could not take [MQTT-3.1.2-25].
 func (s *Session) onTooLarge(nowSec uint32, ev *Event, out *Out) {
 	out.Drops[DropTooLarge]++
-	if i := s.acked(ev); i >= 0 && s.flow.window.at(i).phase != awaitComp {
+	if i := s.acked(ev); i >= 0 && s.flow.window.at(i).phase() != awaitComp {
 		s.forget(i, out)
 		s.pump(nowSec, ev.Congested, out)
 	}

@@ -5,61 +5,95 @@ func (s *Session) enqueue(nowSec uint32, ev *Event, qos uint8, out *Out) bool {
 	l := &s.table.limits
 	size := ev.Msg.size()
 	if size > l.QueueBytesMax {
-		out.Drops[DropQueueBytes]++
-		s.refuseQueue(out)
-		return false
+		return s.refuseQueue(ev, DropQueueBytes, out)
 	}
 	if s.table.store.bytes+size > l.TableBytesMax {
-		out.Drops[DropTableBytes]++
-		s.refuseQueue(out)
-		return false
+		return s.refuseQueue(ev, DropTableBytes, out)
 	}
 	f := s.needFlow()
-	for f.queue.len() >= l.QueueCountMax || f.queueBytes+size > l.QueueBytesMax {
+	if ev.Msg.LastValue && !s.enqueueLast(ev, size, out) {
+		return false
+	}
+	for f.waiting() >= l.QueueCountMax || f.queueBytes+size > l.QueueBytesMax {
 		why := DropQueueFull
-		if f.queue.len() < l.QueueCountMax {
+		if f.waiting() < l.QueueCountMax {
 			why = DropQueueBytes
 		}
 		if l.QueuePolicy != DropOldest || f.queue.n == 0 {
-			out.Drops[why]++
-			s.refuseQueue(out)
-			return false
+			return s.refuseQueue(ev, why, out)
 		}
 		if f.queue.at(0).kept.msg.expired(nowSec) {
 			why = DropExpired
 		}
 		s.dropQueued(why, out)
 	}
-	f.queue.push(f.hold(s, ev, qos))
+	e := f.hold(s, ev, qos)
+	f.queue.push(e)
 	f.queueBytes += size
 	s.table.queued++
 	s.table.queuedBytes += size
 	if qos == 0 {
 		f.queueQoS0++
 	}
+	if e.group != 0 {
+		f.shared++
+	}
+	s.place(f.queue.len() - 1)
 	return true
 }
 
-// refuseQueue is what else happens when a message may not wait.
-func (s *Session) refuseQueue(out *Out) {
-	if s.table.limits.QueuePolicy == Disconnect && s.state == live {
+// enqueueLast makes room for a message that takes the place of an older one, and says whether it may wait.
+func (s *Session) enqueueLast(ev *Event, size int, out *Out) bool {
+	f, l := s.flow, &s.table.limits
+	i := s.older(ev.Msg, ev.Group)
+	switch {
+	case i < 0:
+	case ev.Orphan:
+		out.Drops[DropSuperseded]++
+		return false
+	case l.QueuePolicy == DropOldest || f.queueBytes-f.queue.at(i).size()+size <= l.QueueBytesMax:
+		s.supersedeAt(i, out)
+	default:
+		// The policy keeps what came first: the older one stays, since the newer would be refused in its place too.
+	}
+	return true
+}
+
+// refuseQueue is what else happens when a message may not wait. It says that it does not.
+func (s *Session) refuseQueue(ev *Event, why DropReason, out *Out) bool {
+	out.Drops[why]++
+	if s.table.limits.QueuePolicy == Disconnect && s.state == live && !ev.Orphan {
 		out.close(reasonQuota)
 	}
 	s.spareFlow()
+	return false
 }
 
 // unqueue takes the message that waited longest.
 func (s *Session) unqueue() entry {
 	f := s.flow
-	e := f.queue.pop()
-	size := e.kept.msg.size()
+	e := *f.queue.at(0)
+	s.uncount(&e)
+	f.queue.pop()
+	if e.group != 0 {
+		f.shared--
+	}
+	if f.dead > 0 {
+		s.buryDead()
+	}
+	return e
+}
+
+// uncount is what changes in the counts when e does not wait any more.
+func (s *Session) uncount(e *entry) {
+	f, size := s.flow, e.kept.msg.size()
 	f.queueBytes -= size
 	s.table.queued--
 	s.table.queuedBytes -= size
 	if e.qos == 0 {
 		f.queueQoS0--
 	}
-	return e
+	s.displace(e)
 }
 
 // dropQueued drops the message that waited longest.

@@ -19,6 +19,8 @@ import (
 //	pump-7 publish 5 t/x hello qos=1           packet id, topic, payload
 //	pump-7 lost
 //	message t/x hello qos=1 from=pump-7        Match and Group, then Deliver to each, by client id
+//	redeliver 5                                TakeOrphans, then each to its group again
+//	elsewhere $share/g/t/x on                  Limits.GroupLive says yes
 //	show pump-7
 //
 // A command after "~" yields nothing: it prepares what the conversation is about.
@@ -30,10 +32,13 @@ type rig struct {
 	lines  []string
 	seen   map[string]*Session // also those that are gone
 	groups map[string]uint32   // interest ids given to shared groups
+	others map[uint32]bool     // which of them have live members in another table
 }
 
 func newRig(l Limits) *rig {
-	return &rig{table: NewTable(&l), nowSec: 1, seen: map[string]*Session{}, groups: map[string]uint32{}}
+	others := map[uint32]bool{}
+	l.GroupLive = func(interest uint32) bool { return others[interest] }
+	return &rig{table: NewTable(&l), nowSec: 1, seen: map[string]*Session{}, groups: map[string]uint32{}, others: others}
 }
 
 // check runs a conversation and fails at the first difference.
@@ -108,7 +113,7 @@ type args struct {
 	named map[string]string
 }
 
-var flags = []string{"clean", "dup", "retain", "normal", "congested", "congest", "keepqos0", "willretain"}
+var flags = []string{"clean", "dup", "retain", "normal", "congested", "congest", "keepqos0", "willretain", "last"}
 
 func parseArgs(t *testing.T, line string) *args {
 	a := &args{t: t, named: map[string]string{}}
@@ -168,6 +173,10 @@ func (r *rig) command(t *testing.T, line string) {
 		r.open(a)
 	case "message":
 		r.message(a)
+	case "redeliver":
+		r.redeliver(t, int(a.parse(a.word(1))))
+	case "elsewhere":
+		r.others[r.groups[a.word(1)]] = a.word(2) == "on"
 	case "show":
 		r.show(a.word(1))
 	default:
@@ -187,6 +196,11 @@ func (a *args) limits() Limits {
 		SubscriptionsMax: int(a.num("subs", 0)), ExpiryMaxSec: a.num("expirymax", 0), SessionsMax: int(a.num("sessions", 0)),
 	}
 	l.QueuePolicy = map[string]QueuePolicy{"": DropOldest, "oldest": DropOldest, "newest": DropNewest, "disconnect": Disconnect}[a.named["policy"]]
+	strategy, ok := ParseStrategy(a.named["strategy"])
+	if a.has("strategy") && !ok {
+		a.t.Fatalf("no such strategy: %q", a.named["strategy"])
+	}
+	l.Strategy = strategy
 	return l
 }
 
@@ -245,7 +259,8 @@ func (a *args) event() Event {
 // msg reads a topic and a payload from the i-th word on.
 func (a *args) msg(i int) *Message {
 	return &Message{Topic: []byte(a.word(i)), Payload: []byte(a.word(i + 1)), QoS: uint8(a.num("qos", 0)),
-		Retain: a.has("retain"), ExpiresAtSec: a.num("until", 0), Props: []byte(a.named["props"])}
+		Retain: a.has("retain"), ExpiresAtSec: a.num("until", 0), Props: []byte(a.named["props"]), LastValue: a.has("last"),
+		GroupKey: a.num("key", 0)}
 }
 
 // filter reads filter:qos,nl,rap,rh=1,refuse.
@@ -294,12 +309,33 @@ func (r *rig) message(a *args) {
 		if g == nil || !naiveMatch(g.subs[0].Filter, string(m.Topic)) {
 			continue
 		}
-		sub := g.Next()
-		ev := Event{Kind: Deliver, Msg: m, QoS: sub.QoS, Congested: a.has("congested")}
-		if sub.ID != 0 {
-			ev.SubIDs = []uint32{sub.ID}
+		r.give(g.Next(m.GroupKey), &Event{Kind: Deliver, Msg: m, Congested: a.has("congested")})
+	}
+}
+
+// give delivers a message to a member of a group.
+func (r *rig) give(sub *Subscription, ev *Event) {
+	ev.QoS, ev.Group = sub.QoS, sub.Interest
+	if sub.ID != 0 {
+		ev.SubIDs = []uint32{sub.ID}
+	}
+	r.step(sub.Session(), ev)
+}
+
+// redeliver takes n orphans and gives each to its group; one that nobody takes is said to go elsewhere.
+func (r *rig) redeliver(t *testing.T, n int) {
+	var taken Out
+	r.table.TakeOrphans(n, 1<<20, &taken)
+	for _, o := range taken.Orphans {
+		if g := r.table.Group(o.Group); g != nil && (g.Live() > 0 || !r.others[o.Group]) {
+			r.give(g.Next(o.Msg.GroupKey), &Event{Kind: Deliver, Msg: o.Msg, Orphan: true})
+		} else {
+			r.say("elsewhere %s", o.Msg.words())
 		}
-		r.step(sub.Session(), &ev)
+	}
+	taken.Reset()
+	if n := r.table.Orphans(); n > 0 {
+		r.say("%d more", n)
 	}
 }
 
@@ -313,6 +349,9 @@ func (r *rig) show(id string) {
 	if s == nil {
 		r.say("no session")
 		return
+	}
+	if n := r.table.Orphans(); n > 0 {
+		r.say("orphans=%d", n)
 	}
 	r.say("%s owner=%d version=%d expiry=%d subs=%d inflight=%d queued=%d pending=%v unaccepted=%d",
 		[]string{"", "live", "detached", "gone"}[s.state], s.Owner(), s.Version(), int32(s.ExpirySec()), s.Subscriptions(),

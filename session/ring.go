@@ -1,6 +1,7 @@
 package session
 
-// ring is a first-in first-out list that grows on demand, by doubling from four. Elements may leave from the middle.
+// ring is a first-in first-out list that grows on demand, by doubling from four. Elements may leave from the middle. head counts
+// what left at the front, so that head+i names the i-th element for as long as nothing leaves from the middle and it is not empty.
 type ring[T any] struct {
 	buf  []T // length 0 or a power of two
 	head uint32
@@ -30,10 +31,10 @@ func (r *ring[T]) push(v T) {
 
 func (r *ring[T]) grow() {
 	bigger := make([]T, max(ringMin, 2*len(r.buf)))
-	for i := range int(r.n) {
-		bigger[i] = *r.at(i)
+	for i := range r.n {
+		bigger[(r.head+i)&uint32(len(bigger)-1)] = *r.at(int(i))
 	}
-	r.buf, r.head = bigger, 0
+	r.buf = bigger
 }
 
 // pop removes the oldest element.
@@ -65,6 +66,26 @@ func (r *ring[T]) remove(i int) T {
 	*r.at(last) = zero
 	r.n--
 	return v
+}
+
+// filter keeps the elements that want says, in order.
+func (r *ring[T]) filter(want func(*T) bool) {
+	kept := 0
+	for i := range r.len() {
+		v := r.at(i)
+		if !want(v) {
+			continue
+		}
+		if i != kept {
+			*r.at(kept) = *v
+		}
+		kept++
+	}
+	var zero T
+	for i := kept; i < r.len(); i++ {
+		*r.at(i) = zero
+	}
+	r.n = uint32(kept)
 }
 
 // trim forgets a buffer too long to be kept by an empty ring.

@@ -165,6 +165,8 @@ func (s *Session) becomeDetached(nowSec uint32, mark uint64, out *Out) {
 	s.table.live--
 	s.memberChange(-1, out)
 	s.cutFlow()
+	s.giveUp(false, out)
+	s.spareFlow()
 	if s.expirySec != Never {
 		s.endAtSec = min(addSec(nowSec, s.expirySec), Never-1)
 	}

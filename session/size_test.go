@@ -16,6 +16,7 @@ func TestSizes(t *testing.T) {
 		{"Subscription", unsafe.Sizeof(Subscription{}), 80},
 		{"trie node", unsafe.Sizeof(node{}), 64},
 		{"window entry", unsafe.Sizeof(entry{}), 24},
+		{"orphan", unsafe.Sizeof(orphan{}), 16},
 		{"inbound", unsafe.Sizeof(inbound{}), 12},
 		{"flow", unsafe.Sizeof(flow{}), 192},
 		{"will", unsafe.Sizeof(will{}), 24},

@@ -46,7 +46,8 @@ func (st *store) keep(m *Message) *stored {
 	buf := append(append(append(k.buf[:0], m.Topic...), m.Props...), m.Payload...)
 	t, p := len(m.Topic), len(m.Topic)+len(m.Props)
 	k.buf = buf
-	k.msg = Message{Topic: buf[:t:t], Payload: buf[p:], QoS: m.QoS, Retain: m.Retain, ExpiresAtSec: m.ExpiresAtSec}
+	k.msg = Message{Topic: buf[:t:t], Payload: buf[p:], QoS: m.QoS, Retain: m.Retain, ExpiresAtSec: m.ExpiresAtSec,
+		LastValue: m.LastValue, GroupKey: m.GroupKey}
 	if p > t {
 		k.msg.Props = buf[t:p:p]
 	}

@@ -20,6 +20,10 @@ type Table struct {
 	groups     map[string]*Group // shared, by $share/group/filter
 	byInterest map[uint32]*Group // shared groups whose id was seen
 	unbound    []*Group          // shared groups whose id was not
+	orphans    ring[orphan]      // messages of shared groups whose member went
+
+	lastValues     map[lastKey]uint32 // where in a queue the newest of a topic waits; nil until one does
+	lastValuesPeak int                // how many did at most
 
 	store store
 	flows []*flow // unused

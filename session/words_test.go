@@ -92,6 +92,9 @@ func (m *Message) words() string {
 	if m.ExpiresAtSec != 0 {
 		b += fmt.Sprintf(" until=%d", m.ExpiresAtSec)
 	}
+	if m.LastValue {
+		b += " last"
+	}
 	return b
 }
 
