@@ -22,6 +22,7 @@ const patience = 20 * time.Second
 type got struct {
 	mqtt.Packet
 	topic, payload string
+	raw            []byte // the whole packet
 }
 
 // client is a bare MQTT client over TCP or WebSocket: it sends exactly the bytes it is told to and shows every packet it
@@ -200,8 +201,8 @@ func (c *client) receive() (*got, error) {
 			c.t.Fatalf("the gateway sent a bad packet: %v", r)
 		}
 		if n > 0 {
-			g := &got{}
-			if r := mqtt.Decode(bytes.Clone(packet), c.v, &g.Packet); r != mqtt.Success {
+			g := &got{raw: bytes.Clone(packet)}
+			if r := mqtt.Decode(g.raw, c.v, &g.Packet); r != mqtt.Success {
 				c.t.Fatalf("the gateway sent %x: %v", packet, r)
 			}
 			if r := mqtt.ServerFault(&g.Packet); r != mqtt.Success {

@@ -98,7 +98,7 @@ type MQTT struct {
 	SharedStrategy string   `yaml:"shared_strategy" doc:"who of a shared subscription gets a message: round-robin, least-inflight, hash-topic, hash-client or sticky"`
 	SharedGroups   []string `yaml:"shared_groups" doc:"strategies of single groups, as GROUP=STRATEGY"`
 	// FiltersMax bounds the work of one packet.
-	FiltersMax int `yaml:"filters_max" doc:"topic filters in one SUBSCRIBE or UNSUBSCRIBE; further ones in it are refused with 0x97"`
+	FiltersMax int `yaml:"filters_max" doc:"topic filters in one SUBSCRIBE or UNSUBSCRIBE; further ones in it are refused with 0x97 or 0x83"`
 
 	ServerReference string `yaml:"server_reference" doc:"where MQTT 5 devices are sent that there is no room for, or that leave as the gateway stops: HOST:PORT, or several with spaces between; empty for nowhere"`
 

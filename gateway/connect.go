@@ -137,7 +137,9 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	s.claim(c, sess, q.CleanStart)
 	// CONNACK comes first [MQTT-3.2.0-1], what is in flight second, and then what the connect set off, which may be a will for
 	// this very session.
-	s.acknowledgeConnect(c, d, p, in.ExpirySec, present, assigned)
+	if !s.acknowledgeConnect(c, d, p, in.ExpirySec, present, assigned) {
+		return
+	}
 	s.event = session.Event{Kind: session.Resume}
 	sess.Step(now, &s.event, &s.out)
 	if s.apply(c, d, &s.out) && len(s.cfg.AutoSubscribe) > 0 {
@@ -184,8 +186,9 @@ func (s *shard) assignClientID() []byte {
 	}
 }
 
-// acknowledgeConnect sends CONNACK; an MQTT 5 client is told every bound that it will be held to.
-func (s *shard) acknowledgeConnect(c *epoll.Conn, d *device, p *mqtt.Packet, expirySec uint32, present, assigned bool) {
+// acknowledgeConnect sends CONNACK; an MQTT 5 client is told every bound that it will be held to. false: it takes no packet of that
+// size, so it is closed without a word, as DISCONNECT may not come before CONNACK [MQTT-3.14.0-1].
+func (s *shard) acknowledgeConnect(c *epoll.Conn, d *device, p *mqtt.Packet, expirySec uint32, present, assigned bool) bool {
 	out := &s.connack
 	*out = mqtt.ConnackOut{SessionPresent: present, MaxQoS: allQoS}
 	d.keepAliveSec = p.Connect.KeepAliveSec
@@ -207,8 +210,17 @@ func (s *shard) acknowledgeConnect(c *epoll.Conn, d *device, p *mqtt.Packet, exp
 		out.RetainUnavailable = !s.cfg.MQTT.RetainAvailable
 		d.nameMethod(out)
 	}
+	packet := mqtt.AppendConnack(s.scratch[:0], d.version, out)
+	if d.packetMax != 0 && len(packet) > int(d.packetMax) {
+		s.applyTable(&s.out)
+		d.state, d.reason = stateOpening, reasonTooLarge
+		s.goodbye(c, d, reasonTooLarge)
+		s.leave(c, d, &session.Event{Kind: session.Lost}) // without a session known to it, it has no will
+		return false
+	}
 	s.count.packetsOut[mqtt.TypeConnack]++
-	s.send(c, d, mqtt.AppendConnack(s.scratch[:0], d.version, out))
+	s.send(c, d, packet)
+	return true
 }
 
 // send appends whole MQTT packets to the connection's batch, framed as it needs.

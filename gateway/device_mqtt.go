@@ -103,6 +103,11 @@ func (s *shard) failPacket(c *epoll.Conn, d *device, r mqtt.Reason) {
 // onPacket handles one packet of a live device; false: the connection is closed.
 func (s *shard) onPacket(c *epoll.Conn, d *device, packet []byte) bool {
 	p := &s.packet
+	if mqtt.Type(packet[0]>>4) == mqtt.TypeConnect {
+		// A second CONNECT ends the connection, whatever is in it; it is not a new login [MQTT-3.1.0-2].
+		s.close(c, d, reasonProtocol)
+		return false
+	}
 	r := mqtt.Decode(packet, d.version, p)
 	if r == mqtt.Success {
 		r = mqtt.ClientFault(p) // a server's packet, or a server's property
@@ -132,7 +137,7 @@ func (s *shard) onPacket(c *epoll.Conn, d *device, packet []byte) bool {
 			s.close(c, d, reasonQuota) // UNSUBACK could not say which were left [MQTT-3.10.4-6], [MQTT-4.8.0-2]
 			return false
 		}
-		ev.Kind, ev.Filters = session.Unsubscribe, s.sessionFilters(d, p.Filters)
+		ev.Kind, ev.Filters = session.Unsubscribe, s.sessionFilters(d, p.Filters, mqtt.ImplementationSpecificError) // UNSUBACK knows no 0x97 [MQTT-3.11.3-2]
 	case mqtt.TypePingreq:
 		s.pong(c, d)
 		return true
@@ -142,7 +147,7 @@ func (s *shard) onPacket(c *epoll.Conn, d *device, packet []byte) bool {
 	case mqtt.TypeAuth:
 		return s.onAuth(c, d, p)
 	default:
-		// A second CONNECT ends the connection; it is not a new login [MQTT-3.1.0-2].
+		// Nothing else may come from a client that is connected.
 		s.close(c, d, reasonProtocol)
 		return false
 	}
@@ -303,14 +308,15 @@ func (s *shard) topicWithin(topic []byte) bool {
 		(!s.cfg.MQTT.StrictMapping || bus.Representable(topic))
 }
 
-func (s *shard) sessionFilters(d *device, in []mqtt.Filter) []session.Filter {
+// sessionFilters is the filters of one packet; those that are too many get the reason surplus.
+func (s *shard) sessionFilters(d *device, in []mqtt.Filter, surplus mqtt.Reason) []session.Filter {
 	s.work += len(in) * filterWork
 	s.filters, s.rewritten = s.filters[:0], s.rewritten[:0]
 	for i, f := range in {
 		f.Topic = s.rewriteFilter(f.Topic, d.sess.ClientID())
 		refuse := s.checkFilter(f.Topic)
 		if i >= s.cfg.MQTT.FiltersMax {
-			refuse = uint8(mqtt.QuotaExceeded)
+			refuse = uint8(surplus)
 		}
 		s.filters = append(s.filters, session.Filter{
 			Topic: f.Topic, QoS: f.QoS, NoLocal: f.NoLocal, RetainAsPublished: f.RetainAsPublished,
@@ -333,7 +339,7 @@ func (s *shard) checkFilter(filter []byte) uint8 {
 
 // onSubscribe makes the subscriptions. SUBACK waits until NATS knows them.
 func (s *shard) onSubscribe(c *epoll.Conn, d *device, p *mqtt.Packet, ev *session.Event) bool {
-	ev.Kind, ev.Filters = session.Subscribe, s.sessionFilters(d, p.Filters)
+	ev.Kind, ev.Filters = session.Subscribe, s.sessionFilters(d, p.Filters, mqtt.QuotaExceeded)
 	if d.version == mqtt.V5 && len(p.Props.SubscriptionIDs) > 0 {
 		ev.SubID = p.Props.SubscriptionIDs[0]
 	}

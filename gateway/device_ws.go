@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -34,8 +35,8 @@ func (s *shard) acceptUpgrade(path []byte, offered []string) (subprotocol string
 	}
 	switch w {
 	case wireFrameMQTT:
-		for _, o := range offered {
-			if o == protocolMQTT || o == protocolMQTT31 {
+		for _, o := range []string{protocolMQTT, protocolMQTT31} { // the former for whoever offers both
+			if slices.Contains(offered, o) {
 				return o, 0
 			}
 		}

@@ -76,9 +76,19 @@ func (s *shard) appendSend(dst []byte, d *device, a *session.Send) []byte {
 		return mqtt.AppendSuback(dst, d.version, a.PacketID, s.mqttReasons(a.Reasons))
 	case session.SendUnsuback:
 		s.count.packetsOut[mqtt.TypeUnsuback]++
-		return mqtt.AppendUnsuback(dst, d.version, a.PacketID, s.mqttReasons(a.Reasons))
+		return s.within(d, len(dst), mqtt.AppendUnsuback(dst, d.version, a.PacketID, s.mqttReasons(a.Reasons)))
 	}
 	return dst
+}
+
+// within leaves an answer out that is longer than the device takes, and is no message to do without: it is closed
+// [MQTT-3.1.2-24]. The answer begins at from.
+func (s *shard) within(d *device, from int, dst []byte) []byte {
+	if d.packetMax == 0 || len(dst)-from <= int(d.packetMax) {
+		return dst
+	}
+	s.doomed = append(s.doomed, doomed{epoll.Handle(d.sess.Owner()), reasonTooLarge})
+	return dst[:from]
 }
 
 func (s *shard) appendPublish(dst []byte, d *device, a *session.Send) []byte {
