@@ -134,7 +134,7 @@ func (e *encoder) addFields(f *Fields) (size int) {
 	if f.HasFormat {
 		set(headerFormat, strconv.Itoa(int(f.Format)))
 	}
-	if len(f.ContentType) > 0 {
+	if f.ContentType != nil {
 		set(headerType, string(appendEscaped(nil, f.ContentType, textPlain)))
 	}
 	if len(f.ResponseTopic) > 0 {
@@ -144,7 +144,7 @@ func (e *encoder) addFields(f *Fields) (size int) {
 			set(headerResponse, string(AppendSubject(nil, f.ResponseTopic)))
 		}
 	}
-	if len(f.CorrelationData) > 0 {
+	if f.CorrelationData != nil {
 		set(headerCorrelation, base64.StdEncoding.EncodeToString(f.CorrelationData))
 	}
 	if f.HasExpiry {

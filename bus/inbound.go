@@ -72,7 +72,7 @@ func (d *decoder) headers(in *Inbound, h nats.Header, c *counters) {
 		}
 		c.countBad(f.HasFormat)
 	}
-	if v, ok := one(h, headerType); ok {
+	if v, ok := first(h, headerType); ok {
 		f.ContentType, ok = d.text(v)
 		c.countBad(ok)
 	}
@@ -80,7 +80,7 @@ func (d *decoder) headers(in *Inbound, h nats.Header, c *counters) {
 		f.ResponseTopic = d.topic(v)
 		c.countBad(f.ResponseTopic != nil)
 	}
-	if v, ok := one(h, headerCorrelation); ok {
+	if v, ok := first(h, headerCorrelation); ok {
 		data, err := base64.StdEncoding.DecodeString(v)
 		c.countBad(err == nil)
 		if err == nil {
@@ -114,13 +114,19 @@ func (c *counters) countBad(good bool) {
 	}
 }
 
-// one returns the first, not empty, value of a header.
-func one(h nats.Header, name string) (string, bool) {
+// first returns the first value of a header, which may be empty.
+func first(h nats.Header, name string) (string, bool) {
 	v := h[name]
-	if len(v) == 0 || v[0] == "" {
+	if len(v) == 0 {
 		return "", false
 	}
 	return v[0], true
+}
+
+// one returns the first value of a header, unless it is empty.
+func one(h nats.Header, name string) (string, bool) {
+	v, ok := first(h, name)
+	return v, ok && v != ""
 }
 
 // text reads a percent-escaped value; false if MQTT could not carry it. [MQTT-1.5.4-1] [MQTT-1.5.4-2]

@@ -15,9 +15,9 @@ type Message struct {
 type Fields struct {
 	HasFormat       bool
 	Format          byte   // payload format indicator, 0 or 1
-	ContentType     []byte // empty: absent
+	ContentType     []byte // nil: absent; it may be empty
 	ResponseTopic   []byte // a topic name; empty: absent. On NATS it is a subject
-	CorrelationData []byte // any bytes; empty: absent
+	CorrelationData []byte // any bytes; nil: absent
 	HasExpiry       bool
 	ExpirySec       uint32         // message expiry interval, seconds
 	Users           []UserProperty // in order
@@ -28,8 +28,8 @@ type UserProperty struct{ Name, Value []byte }
 
 // none tells whether no field is present.
 func (f *Fields) none() bool {
-	return !f.HasFormat && !f.HasExpiry && len(f.ContentType) == 0 && len(f.ResponseTopic) == 0 &&
-		len(f.CorrelationData) == 0 && len(f.Users) == 0
+	return !f.HasFormat && !f.HasExpiry && f.ContentType == nil && len(f.ResponseTopic) == 0 &&
+		f.CorrelationData == nil && len(f.Users) == 0
 }
 
 // Batch is the messages of one tick of one shard. A Publisher that took one owns it until Done.

@@ -159,13 +159,13 @@ func appendFields(dst []byte, f *bus.Fields) []byte {
 	if f.HasFormat {
 		dst = mqtt.AppendPayloadFormat(dst, f.Format)
 	}
-	if len(f.ContentType) > 0 {
+	if f.ContentType != nil {
 		dst = mqtt.AppendContentType(dst, f.ContentType)
 	}
 	if len(f.ResponseTopic) > 0 {
 		dst = mqtt.AppendResponseTopic(dst, f.ResponseTopic)
 	}
-	if len(f.CorrelationData) > 0 {
+	if f.CorrelationData != nil {
 		dst = mqtt.AppendCorrelationData(dst, f.CorrelationData)
 	}
 	for _, u := range f.Users {
