@@ -160,7 +160,7 @@ func Test_v5_MQTT_3_14_4_3(t *testing.T) { // DISCONNECT 0x00 deletes the will
 	check(t, "~open a expiry=60 will=w\na lost normal\nat 100\ntick")
 }
 
-func Test_v5_MQTT_3_14_2_2(t *testing.T) { // DISCONNECT may change the expiry, but not from 0
+func TestDisconnectChangesExpiry(t *testing.T) { // §3.14.2.2.2: DISCONNECT may change the expiry, but not from 0
 	check(t, `
 		~open a expiry=60
 		~a lost expiry=10
