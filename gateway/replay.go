@@ -125,7 +125,7 @@ func (s *shard) deliverRetained(r *replay, topic string) bool {
 	// What is sent is what the topic has now: the snapshot only says where to look. An older one could follow a newer live message.
 	m := r.from.get(topic)
 	switch {
-	case m == nil:
+	case m == nil, r.want.NoLocal && m.from == r.sess.ClientID():
 		return true
 	case m.over(now):
 		r.from.dropExpired(topic, m)

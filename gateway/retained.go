@@ -29,6 +29,7 @@ type retainedMsg struct {
 	payload, props []byte
 	expiresAtSec   uint32 // the message's own
 	untilSec       uint32 // when it is forgotten: then, or by retainedStore.expirySec; 0 never
+	from           string // client id of the publisher
 	qos            uint8
 }
 
@@ -48,6 +49,9 @@ func (r *retainedStore) set(nowSec uint32, m *session.Message) bool {
 	msg := &retainedMsg{props: buf[:len(m.Props)], payload: buf[len(m.Props):], expiresAtSec: m.ExpiresAtSec, untilSec: m.ExpiresAtSec, qos: m.QoS}
 	if end := saturatingAdd(nowSec, r.expirySec); r.expirySec > 0 && (msg.untilSec == 0 || msg.untilSec > end) {
 		msg.untilSec = end
+	}
+	if m.From != nil {
+		msg.from = m.From.ClientID()
 	}
 	topic := string(m.Topic)
 	r.mu.Lock()

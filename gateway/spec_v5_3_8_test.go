@@ -77,6 +77,25 @@ func Test_v5_MQTT_3_8_3_3_Wire(t *testing.T) {
 	}
 }
 
+// Test_v5_MQTT_3_8_3_3_Retained: what is kept is no exception.
+func Test_v5_MQTT_3_8_3_3_Retained(t *testing.T) {
+	r := start(t)
+	c := r.connect(mqtt.V5, "c")
+	c.publish(1, "kept/own", "own", retained)
+	r.connect(mqtt.V5, "other").publish(1, "kept/another's", "another's", retained)
+	for _, filter := range []string{"kept/+", "kept/own"} {
+		c.subscribeTo(0, mqtt.Filter{Topic: []byte(filter), QoS: 1, NoLocal: true})
+		if filter == "kept/+" {
+			c.gets("kept/another's", "another's")
+		}
+		c.ping()
+		c.cut()
+		c = r.connect(mqtt.V5, "c")
+	}
+	c.subscribe(1, "kept/own")
+	c.gets("kept/own", "own")
+}
+
 // Test_v5_MQTT_3_8_3_4_Wire: but not in a shared subscription.
 func Test_v5_MQTT_3_8_3_4_Wire(t *testing.T) {
 	start(t).punishes(subscribe5(1, "$share/g/t", 0x04), mqtt.ProtocolError)

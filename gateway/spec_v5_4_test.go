@@ -88,13 +88,13 @@ func Test_v5_MQTT_4_7_0_1(t *testing.T) {
 
 // Test_v5_MQTT_4_7_1_1_Wire and its sibling: filters that break the rules of wildcards end the connection with 0x8F.
 func Test_v5_MQTT_4_7_1_1_Wire(t *testing.T) {
-	badFilters(t, "a#", "#/a", "a/#/b", "a/b#", "##", "+#", "$share/g/a#")
+	illFilters(t, "a#", "#/a", "a/#/b", "a/b#", "##", "+#", "$share/g/a#")
 }
 func Test_v5_MQTT_4_7_1_2_Wire(t *testing.T) {
-	badFilters(t, "a+", "+a", "a/+b/c", "a/b+", "++", "$share/g/+a")
+	illFilters(t, "a+", "+a", "a/+b/c", "a/b+", "++", "$share/g/+a")
 }
 
-func badFilters(t *testing.T, filters ...string) {
+func illFilters(t *testing.T, filters ...string) {
 	t.Helper()
 	r := start(t)
 	for _, filter := range filters {

@@ -122,6 +122,7 @@ type Replay struct {
 	Filter            string
 	QoS               uint8
 	RetainAsPublished bool
+	NoLocal           bool // not those that this session's own client published [MQTT-3.8.3-3]
 	SubID             uint32
 }
 
