@@ -137,7 +137,7 @@ func (s *shard) onPacket(c *epoll.Conn, d *device, packet []byte) bool {
 			s.close(c, d, reasonQuota) // UNSUBACK could not say which were left [MQTT-3.10.4-6], [MQTT-4.8.0-2]
 			return false
 		}
-		ev.Kind, ev.Filters = session.Unsubscribe, s.sessionFilters(d, p.Filters, mqtt.ImplementationSpecificError) // UNSUBACK knows no 0x97 [MQTT-3.11.3-2]
+		ev.Kind, ev.Filters = session.Unsubscribe, s.sessionFilters(d, p.Filters)
 	case mqtt.TypePingreq:
 		s.pong(c, d)
 		return true
@@ -308,15 +308,14 @@ func (s *shard) topicWithin(topic []byte) bool {
 		(!s.cfg.MQTT.StrictMapping || bus.Representable(topic))
 }
 
-// sessionFilters is the filters of one packet; those that are too many get the reason surplus.
-func (s *shard) sessionFilters(d *device, in []mqtt.Filter, surplus mqtt.Reason) []session.Filter {
+func (s *shard) sessionFilters(d *device, in []mqtt.Filter) []session.Filter {
 	s.work += len(in) * filterWork
 	s.filters, s.rewritten = s.filters[:0], s.rewritten[:0]
 	for i, f := range in {
 		f.Topic = s.rewriteFilter(f.Topic, d.sess.ClientID())
 		refuse := s.checkFilter(f.Topic)
 		if i >= s.cfg.MQTT.FiltersMax {
-			refuse = uint8(surplus)
+			refuse = uint8(mqtt.QuotaExceeded)
 		}
 		s.filters = append(s.filters, session.Filter{
 			Topic: f.Topic, QoS: f.QoS, NoLocal: f.NoLocal, RetainAsPublished: f.RetainAsPublished,
@@ -339,7 +338,7 @@ func (s *shard) checkFilter(filter []byte) uint8 {
 
 // onSubscribe makes the subscriptions. SUBACK waits until NATS knows them.
 func (s *shard) onSubscribe(c *epoll.Conn, d *device, p *mqtt.Packet, ev *session.Event) bool {
-	ev.Kind, ev.Filters = session.Subscribe, s.sessionFilters(d, p.Filters, mqtt.QuotaExceeded)
+	ev.Kind, ev.Filters = session.Subscribe, s.sessionFilters(d, p.Filters)
 	if d.version == mqtt.V5 && len(p.Props.SubscriptionIDs) > 0 {
 		ev.SubID = p.Props.SubscriptionIDs[0]
 	}
