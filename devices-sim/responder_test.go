@@ -192,7 +192,7 @@ func (r *responder) handle(c *epoll.Conn, k *client) {
 			k.filters = append(k.filters, string(f.Topic))
 			reasons[i] = mqtt.Reason(f.QoS)
 		}
-		r.reply(c, k, mqtt.AppendSuback(nil, k.version, pkt.PacketID, reasons))
+		r.reply(c, k, mqtt.AppendSuback(nil, k.version, pkt.PacketID, reasons, nil))
 	case mqtt.TypePublish:
 		r.publish(c, k, pkt)
 	case mqtt.TypePubrel:

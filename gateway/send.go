@@ -73,10 +73,10 @@ func (s *shard) appendSend(dst []byte, d *device, a *session.Send) []byte {
 		return mqtt.AppendPubcomp(dst, d.version, a.PacketID, mqtt.Reason(a.Reason))
 	case session.SendSuback:
 		s.count.packetsOut[mqtt.TypeSuback]++
-		return mqtt.AppendSuback(dst, d.version, a.PacketID, s.mqttReasons(a.Reasons))
+		return mqtt.AppendSuback(dst, d.version, a.PacketID, s.mqttReasons(a.Reasons), nil)
 	case session.SendUnsuback:
 		s.count.packetsOut[mqtt.TypeUnsuback]++
-		return s.within(d, len(dst), mqtt.AppendUnsuback(dst, d.version, a.PacketID, s.mqttReasons(a.Reasons)))
+		return s.within(d, len(dst), mqtt.AppendUnsuback(dst, d.version, a.PacketID, s.mqttReasons(a.Reasons), nil))
 	}
 	return dst
 }

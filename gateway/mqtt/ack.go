@@ -40,36 +40,71 @@ func (p *Packet) decodeLastProperties(body []byte) Reason {
 
 // AppendPuback appends a PUBACK. MQTT 3.x cannot tell a reason; there the acknowledgement is all.
 func AppendPuback(dst []byte, v Version, id uint16, r Reason) []byte {
-	return appendAck(dst, byte(TypePuback)<<4, v, id, r)
+	return AppendAck(dst, TypePuback, v, id, r, nil)
 }
 
 // AppendPubrec appends a PUBREC; see [AppendPuback].
 func AppendPubrec(dst []byte, v Version, id uint16, r Reason) []byte {
-	return appendAck(dst, byte(TypePubrec)<<4, v, id, r)
+	return AppendAck(dst, TypePubrec, v, id, r, nil)
 }
 
 // AppendPubrel appends a PUBREL; see [AppendPuback].
 func AppendPubrel(dst []byte, v Version, id uint16, r Reason) []byte {
-	return appendAck(dst, byte(TypePubrel)<<4|0x02, v, id, r) // [MQTT-3.6.1-1]
+	return AppendAck(dst, TypePubrel, v, id, r, nil)
 }
 
 // AppendPubrelAgain appends a PUBREL of Success that was sent before. Only MQTT 3.1 marks it: with DUP (3.1 §2.1).
 func AppendPubrelAgain(dst []byte, v Version, id uint16) []byte {
-	first := byte(TypePubrel)<<4 | 0x02
+	from := len(dst)
+	dst = AppendPubrel(dst, v, id, Success)
 	if v == V31 {
-		first |= flagDup
+		dst[from] |= flagDup
 	}
-	return appendAck(dst, first, v, id, Success)
+	return dst
 }
 
 // AppendPubcomp appends a PUBCOMP; see [AppendPuback].
 func AppendPubcomp(dst []byte, v Version, id uint16, r Reason) []byte {
-	return appendAck(dst, byte(TypePubcomp)<<4, v, id, r)
+	return AppendAck(dst, TypePubcomp, v, id, r, nil)
 }
 
-func appendAck(dst []byte, first byte, v Version, id uint16, r Reason) []byte {
-	if v != V5 || r == Success {
-		return append(dst, first, 2, byte(id>>8), byte(id))
+// AppendAck appends the PUBACK, PUBREC, PUBREL or PUBCOMP that t names. Reason and reason string are MQTT 5 only; an
+// empty string is left out, and so is a Success that says nothing more.
+func AppendAck(dst []byte, t Type, v Version, id uint16, r Reason, reasonString []byte) []byte {
+	var flags byte
+	if t == TypePubrel {
+		flags = 0x02 // [MQTT-3.6.1-1]
 	}
-	return append(dst, first, 3, byte(id>>8), byte(id), byte(r))
+	first := byte(t)<<4 | flags
+	switch {
+	case v != V5 || r == Success && len(reasonString) == 0:
+		return append(dst, first, 2, byte(id>>8), byte(id))
+	case len(reasonString) == 0:
+		return append(dst, first, 3, byte(id>>8), byte(id), byte(r))
+	}
+	dst, packet := open(dst, t, flags)
+	return seal(appendReasonString(append(appendUint16(dst, id), byte(r)), reasonString), packet)
+}
+
+// AckSize is the size of what [AppendAck] appends in MQTT 5 for a reason other than Success and a reason string of n
+// bytes, to be held against the receiver's maximum packet size. [MQTT-3.4.2-2] and its siblings
+func AckSize(n int) int {
+	const idAndReason = 3
+	if n == 0 {
+		return 2 + idAndReason
+	}
+	return sealedSize(idAndReason + sealedBlockSize(n))
+}
+
+// sealedSize is the size of a packet by its remaining length.
+func sealedSize(remaining int) int { return 1 + varintSize(remaining) + remaining }
+
+// sealedBlockSize is the size, with its length, of a property block that has a reason string of n bytes or, for 0,
+// nothing.
+func sealedBlockSize(n int) int {
+	if n == 0 {
+		return 1
+	}
+	block := 1 + 2 + n
+	return varintSize(block) + block
 }

@@ -12,6 +12,7 @@ func hot() map[string]func(buf []byte, p *Packet) []byte {
 		out := PublishOut{Topic: topic, Payload: payload, QoS: qos, PacketID: 7, Props: props, HasExpiry: len(props) > 0, ExpirySec: 60}
 		return func(buf []byte, _ *Packet) []byte { return AppendPublish(buf, v, &out) }
 	}
+	refused := []Reason{NotAuthorized}
 	block := AppendUserProperty(AppendContentType(nil, []byte("application/json")), []byte("trace"), []byte("0123456789abcdef"))
 	block = AppendCorrelationData(AppendResponseTopic(block, []byte("answers/17")), []byte("12345678"))
 	return map[string]func([]byte, *Packet) []byte{
@@ -24,6 +25,10 @@ func hot() map[string]func(buf []byte, p *Packet) []byte {
 		"pubrec 5":                  func(b []byte, _ *Packet) []byte { return AppendPubrec(b, V5, 7, Success) },
 		"pubrel 5":                  func(b []byte, _ *Packet) []byte { return AppendPubrel(b, V5, 7, Success) },
 		"pubcomp 5":                 func(b []byte, _ *Packet) []byte { return AppendPubcomp(b, V5, 7, Success) },
+		"puback 5 with words":       func(b []byte, _ *Packet) []byte { return AppendAck(b, TypePuback, V5, 7, NotAuthorized, topic) },
+		"suback 5 with words":       func(b []byte, _ *Packet) []byte { return AppendSuback(b, V5, 7, refused, topic) },
+		"unsuback 5 with words":     func(b []byte, _ *Packet) []byte { return AppendUnsuback(b, V5, 7, refused, topic) },
+		"disconnect 5 with words":   func(b []byte, _ *Packet) []byte { return AppendDisconnect(b, V5, NotAuthorized, topic) },
 		"pingreq":                   func(b []byte, _ *Packet) []byte { return AppendPingreq(b) },
 		"pingresp":                  func(b []byte, _ *Packet) []byte { return AppendPingresp(b) },
 	}

@@ -61,14 +61,8 @@ func encoded(p *Packet) (packet []byte, ok bool) {
 		return AppendPublish(nil, p.Version, &PublishOut{Topic: p.Topic, Payload: p.Payload, Props: x.AppendForward(nil), QoS: p.QoS,
 			Retain: p.Retain, Dup: p.Dup, PacketID: p.PacketID, TopicAlias: x.TopicAlias, ExpirySec: x.MessageExpirySec,
 			HasExpiry: x.Has(PropMessageExpiry), SubscriptionIDs: x.SubscriptionIDs}), true
-	case TypePuback:
-		packet = AppendPuback(nil, p.Version, p.PacketID, p.Reason)
-	case TypePubrec:
-		packet = AppendPubrec(nil, p.Version, p.PacketID, p.Reason)
-	case TypePubrel:
-		packet = AppendPubrel(nil, p.Version, p.PacketID, p.Reason)
-	case TypePubcomp:
-		packet = AppendPubcomp(nil, p.Version, p.PacketID, p.Reason)
+	case TypePuback, TypePubrec, TypePubrel, TypePubcomp:
+		return AppendAck(nil, p.Type, p.Version, p.PacketID, p.Reason, p.Props.ReasonString), onlyReasonString(&p.Props)
 	case TypeSubscribe:
 		var id uint32
 		if len(p.Props.SubscriptionIDs) == 1 {
@@ -76,23 +70,27 @@ func encoded(p *Packet) (packet []byte, ok bool) {
 		}
 		return AppendSubscribe(nil, p.Version, p.PacketID, p.Filters, id), p.Props.UserCount == 0
 	case TypeSuback:
-		packet = AppendSuback(nil, p.Version, p.PacketID, p.Reasons)
+		return AppendSuback(nil, p.Version, p.PacketID, p.Reasons, p.Props.ReasonString), onlyReasonString(&p.Props)
 	case TypeUnsubscribe:
 		packet = AppendUnsubscribe(nil, p.Version, p.PacketID, p.Filters)
 	case TypeUnsuback:
-		packet = AppendUnsuback(nil, p.Version, p.PacketID, p.Reasons)
+		return AppendUnsuback(nil, p.Version, p.PacketID, p.Reasons, p.Props.ReasonString), onlyReasonString(&p.Props)
 	case TypePingreq:
 		packet = AppendPingreq(nil)
 	case TypePingresp:
 		packet = AppendPingresp(nil)
 	case TypeDisconnect:
-		x := p.Props.present &^ (1 << PropReasonString)
-		return AppendDisconnect(nil, p.Version, p.Reason, p.Props.ReasonString), x == 0 && emptyStrings(&p.Props) == 0
+		return AppendDisconnect(nil, p.Version, p.Reason, p.Props.ReasonString), onlyReasonString(&p.Props)
 	case TypeAuth:
 		x := p.Props.present &^ (1<<PropAuthMethod | 1<<PropAuthData)
 		return AppendAuth(nil, p.Reason, p.Props.AuthMethod, p.Props.AuthData), x == 0 && emptyStrings(&p.Props) == 0
 	}
 	return packet, p.Props.present == 0
+}
+
+// onlyReasonString tells whether an answer has no other property than a reason string that says something.
+func onlyReasonString(p *Properties) bool {
+	return p.present&^(1<<PropReasonString) == 0 && emptyStrings(p) == 0
 }
 
 // emptyStrings counts properties that are present and empty: the encoders leave those out.

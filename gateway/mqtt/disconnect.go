@@ -25,6 +25,14 @@ func AppendDisconnect(dst []byte, v Version, r Reason, reasonString []byte) []by
 		return append(dst, byte(TypeDisconnect)<<4, 1, byte(r))
 	}
 	dst, packet := open(dst, TypeDisconnect, 0)
-	dst, block := openBlock(append(dst, byte(r)))
-	return seal(seal(appendUnlessEmpty(dst, PropReasonString, reasonString), block), packet)
+	return seal(appendReasonString(append(dst, byte(r)), reasonString), packet)
+}
+
+// DisconnectSize is the size of a DISCONNECT of MQTT 5 with a reason other than Success and a reason string of n bytes,
+// to be held against the receiver's maximum packet size. [MQTT-3.14.2-3]
+func DisconnectSize(n int) int {
+	if n == 0 {
+		return 3
+	}
+	return sealedSize(1 + sealedBlockSize(n))
 }

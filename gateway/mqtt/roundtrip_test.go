@@ -114,6 +114,35 @@ func TestPublishSize(t *testing.T) {
 	}
 }
 
+// The size that is promised is the size that comes, over every length of the lengths.
+func TestAnswerSizes(t *testing.T) {
+	for _, n := range []int{0, 1, 117, 118, 119, 120, 121, 122, 123, 124, 125, 126, 127, 128, 16370, 16375, 16380, 16384, stringBytesMax} {
+		words := bytes.Repeat([]byte("x"), n)
+		for _, typ := range []Type{TypePuback, TypePubrec, TypePubrel, TypePubcomp} {
+			r := NotAuthorized
+			if typ >= TypePubrel {
+				r = PacketIdentifierNotFound
+			}
+			packet := AppendAck([]byte("-"), typ, V5, 7, r, words)[1:]
+			if p := decoded(t, packet, V5); len(packet) != AckSize(n) || p.Type != typ || p.Reason != r || p.PacketID != 7 || len(p.Props.ReasonString) != n {
+				t.Fatalf("%s, %d bytes: size %d, packet %d", typ, n, AckSize(n), len(packet))
+			}
+		}
+		packet := AppendDisconnect([]byte("-"), V5, NotAuthorized, words)[1:]
+		if p := decoded(t, packet, V5); len(packet) != DisconnectSize(n) || len(p.Props.ReasonString) != n {
+			t.Fatalf("DISCONNECT, %d bytes: size %d, packet %d", n, DisconnectSize(n), len(packet))
+		}
+		for _, reasons := range []int{1, 2, 130, 20000} {
+			list := slices.Repeat([]Reason{NotAuthorized}, reasons)
+			for _, packet := range [][]byte{AppendSuback(nil, V5, 7, list, words), AppendUnsuback(nil, V5, 7, list, words)} {
+				if p := decoded(t, packet, V5); len(packet) != SubackSize(reasons, n) || len(p.Reasons) != reasons || len(p.Props.ReasonString) != n {
+					t.Fatalf("%s, %d bytes, %d reasons: size %d, packet %d", p.Type, n, reasons, SubackSize(reasons, n), len(packet))
+				}
+			}
+		}
+	}
+}
+
 func TestAppendAnswers(t *testing.T) {
 	reasons := []Reason{GrantedQoS1, NotAuthorized}
 	for _, c := range []struct {
@@ -126,10 +155,15 @@ func TestAppendAnswers(t *testing.T) {
 		{"pubrec", AppendPubrec(nil, V5, 1, QuotaExceeded), []byte{0x50, 3, 0, 1, 0x97}},
 		{"pubrel", AppendPubrel(nil, V311, 1, Success), []byte{0x62, 2, 0, 1}},
 		{"pubcomp", AppendPubcomp(nil, V5, 1, PacketIdentifierNotFound), []byte{0x70, 3, 0, 1, 0x92}},
-		{"suback", AppendSuback(nil, V5, 1, reasons), []byte{0x90, 5, 0, 1, 0, 1, 0x87}},
-		{"suback 3.1.1", AppendSuback(nil, V311, 1, reasons), []byte{0x90, 4, 0, 1, 1, 0x80}},
-		{"unsuback", AppendUnsuback(nil, V5, 1, []Reason{NoSubscriptionExisted}), []byte{0xB0, 4, 0, 1, 0, 0x11}},
-		{"unsuback 3.1", AppendUnsuback(nil, V31, 1, []Reason{NoSubscriptionExisted}), []byte{0xB0, 2, 0, 1}},
+		{"puback with words", AppendAck(nil, TypePuback, V5, 1, NotAuthorized, []byte("x")), []byte{0x40, 8, 0, 1, 0x87, 4, 0x1F, 0, 1, 'x'}},
+		{"puback with words 3.1.1", AppendAck(nil, TypePuback, V311, 1, NotAuthorized, []byte("x")), []byte{0x40, 2, 0, 1}},
+		{"pubrel with words", AppendAck(nil, TypePubrel, V5, 1, PacketIdentifierNotFound, []byte("x")), []byte{0x62, 8, 0, 1, 0x92, 4, 0x1F, 0, 1, 'x'}},
+		{"suback with words", AppendSuback(nil, V5, 1, reasons, []byte("x")), []byte{0x90, 9, 0, 1, 4, 0x1F, 0, 1, 'x', 1, 0x87}},
+		{"unsuback with words", AppendUnsuback(nil, V5, 1, reasons[1:], []byte("x")), []byte{0xB0, 8, 0, 1, 4, 0x1F, 0, 1, 'x', 0x87}},
+		{"suback", AppendSuback(nil, V5, 1, reasons, nil), []byte{0x90, 5, 0, 1, 0, 1, 0x87}},
+		{"suback 3.1.1", AppendSuback(nil, V311, 1, reasons, []byte("x")), []byte{0x90, 4, 0, 1, 1, 0x80}},
+		{"unsuback", AppendUnsuback(nil, V5, 1, []Reason{NoSubscriptionExisted}, nil), []byte{0xB0, 4, 0, 1, 0, 0x11}},
+		{"unsuback 3.1", AppendUnsuback(nil, V31, 1, []Reason{NoSubscriptionExisted}, nil), []byte{0xB0, 2, 0, 1}},
 		{"disconnect 3.1.1", AppendDisconnect(nil, V311, Success, nil), []byte{0xE0, 0}},
 		{"disconnect 3.1.1 from a server", AppendDisconnect(nil, V311, ServerShuttingDown, []byte("bye")), nil},
 		{"disconnect", AppendDisconnect(nil, V5, Success, nil), []byte{0xE0, 0}},

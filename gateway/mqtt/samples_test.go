@@ -116,6 +116,8 @@ var samples = func() []sample {
 			from(after(text("a/b"), u16(10), allProps.publish), after(text("a/b"), u16(10), allProps.publish, "hello")), nil},
 		{"publish 5 by alias", V5, frame(0x30, text(""), props(PropTopicAlias, u16(1)), "x"), []int{6}, nil},
 		{"puback 5 with reason", V5, frame(0x40, u16(9), NoMatchingSubscribers), []int{2}, nil},
+		{"puback 5 with words", V5, frame(0x40, u16(9), NotAuthorized, props(PropReasonString, text("why"))), []int{2, 3}, nil},
+		{"suback 5 with words", V5, frame(0x90, u16(9), props(PropReasonString, text("why")), 1), nil, []int{after(u16(9), props(PropReasonString, text("why")))}},
 		{"suback 5", V5, frame(0x90, u16(9), 0, 0, 1, 2, NotAuthorized), []int{4, 5, 6}, []int{3}},
 		{"suback 5 with everything", V5, frame(0x90, u16(9), allProps.answer, 1), nil, []int{after(u16(9), allProps.answer)}},
 		{"unsuback 5", V5, frame(0xB0, u16(9), allProps.answer, 0, NoSubscriptionExisted), []int{after(u16(9), allProps.answer, 0)}, []int{after(u16(9), allProps.answer)}},

@@ -184,8 +184,8 @@ func Test_v5_MQTT_2_2_2_1(t *testing.T) {
 	}{
 		"CONNACK":  {AppendConnack(nil, V5, &ConnackOut{MaxQoS: 2}), frame(0x20, 0, 0, 0)},
 		"PUBLISH":  {AppendPublish(nil, V5, &PublishOut{Topic: []byte("t")}), frame(0x30, text("t"), 0)},
-		"SUBACK":   {AppendSuback(nil, V5, 1, []Reason{0}), frame(0x90, u16(1), 0, 0)},
-		"UNSUBACK": {AppendUnsuback(nil, V5, 1, []Reason{0}), frame(0xB0, u16(1), 0, 0)},
+		"SUBACK":   {AppendSuback(nil, V5, 1, []Reason{0}, nil), frame(0x90, u16(1), 0, 0)},
+		"UNSUBACK": {AppendUnsuback(nil, V5, 1, []Reason{0}, nil), frame(0xB0, u16(1), 0, 0)},
 	} {
 		if !bytes.Equal(c.got, c.want) {
 			t.Errorf("%s: % x, want % x", what, c.got, c.want)

@@ -41,13 +41,13 @@ func (p *Packet) decodeReasons(body []byte) Reason {
 	return Success
 }
 
-// AppendSuback appends a SUBACK with one reason for each filter, in order [MQTT-3.8.4-6]. In MQTT 3.x every failure
-// is 0x80.
-func AppendSuback(dst []byte, v Version, id uint16, reasons []Reason) []byte {
+// AppendSuback appends a SUBACK with one reason for each filter, in order [MQTT-3.8.4-6], and in MQTT 5, unless it is
+// empty, a reason string. In MQTT 3.x every failure is 0x80.
+func AppendSuback(dst []byte, v Version, id uint16, reasons []Reason, reasonString []byte) []byte {
 	dst, packet := open(dst, TypeSuback, 0)
 	dst = appendUint16(dst, id)
 	if v == V5 {
-		dst = append(dst, 0)
+		dst = appendReasonString(dst, reasonString)
 	}
 	for _, r := range reasons {
 		if v != V5 && r.Failed() {
@@ -56,4 +56,14 @@ func AppendSuback(dst []byte, v Version, id uint16, reasons []Reason) []byte {
 		dst = append(dst, byte(r))
 	}
 	return seal(dst, packet)
+}
+
+// SubackSize is the size of a SUBACK or UNSUBACK of MQTT 5 with this many reasons and a reason string of n bytes, to be
+// held against the receiver's maximum packet size. [MQTT-3.9.2-1], [MQTT-3.11.2-1]
+func SubackSize(reasons, n int) int { return sealedSize(2 + sealedBlockSize(n) + reasons) }
+
+// appendReasonString appends a property block with a reason string or, when that is empty, nothing.
+func appendReasonString(dst, reasonString []byte) []byte {
+	dst, block := openBlock(dst)
+	return seal(appendUnlessEmpty(dst, PropReasonString, reasonString), block)
 }

@@ -16,13 +16,13 @@ func (p *Packet) decodeUnsuback(body []byte) Reason {
 	return Success
 }
 
-// AppendUnsuback appends an UNSUBACK with one reason for each filter, in order [MQTT-3.11.3-1]; MQTT 3.x tells no
-// reasons.
-func AppendUnsuback(dst []byte, v Version, id uint16, reasons []Reason) []byte {
+// AppendUnsuback appends an UNSUBACK with one reason for each filter, in order [MQTT-3.11.3-1], and, unless it is empty,
+// a reason string; MQTT 3.x tells neither.
+func AppendUnsuback(dst []byte, v Version, id uint16, reasons []Reason, reasonString []byte) []byte {
 	dst, packet := open(dst, TypeUnsuback, 0)
 	dst = appendUint16(dst, id)
 	if v == V5 {
-		dst = append(dst, 0)
+		dst = appendReasonString(dst, reasonString)
 		for _, r := range reasons {
 			dst = append(dst, byte(r))
 		}
