@@ -39,18 +39,18 @@ func (d *device) login() *login {
 func (d *device) loggingIn() bool { return d.state == stateOpening && d.login() != nil }
 
 // checkLogin tells whether a CONNECT may go on to an exchange, or without one.
-func (s *shard) checkLogin(p *mqtt.Packet) mqtt.Reason {
+func (s *shard) checkLogin(p *mqtt.Packet) refusal {
 	switch {
 	case p.Version == mqtt.V5 && p.Props.Has(mqtt.PropAuthMethod):
 		if s.gw.methods[string(p.Props.AuthMethod)] == nil { // [MQTT-4.12.0-1]
 			s.count.authentications[authUnknownMethod]++
-			return mqtt.BadAuthenticationMethod
+			return refusedAuthMethod
 		}
 	case s.cfg.Auth.Anonymous == anonymousNobody:
 		s.count.authentications[authMissing]++
-		return mqtt.NotAuthorized
+		return refusedAnonymous
 	}
-	return mqtt.Success
+	return refusedNot
 }
 
 // beginLogin begins the exchange that CONNECT asks for; false: the connection does not go on.
@@ -68,24 +68,25 @@ func (s *shard) beginLogin(c *epoll.Conn, d *device, packet []byte) bool {
 // but CONNACK and AUTH may be sent [MQTT-3.2.0-1], so that is how it is told what was wrong.
 func (s *shard) onLoginPacket(c *epoll.Conn, d *device, packet []byte) bool {
 	p := &s.packet
-	r := mqtt.Decode(packet, d.version, p)
+	r, text := mqtt.Decode(packet, d.version, p), ""
 	if r == mqtt.Success {
 		s.count.packetsIn[p.Type]++
 		r = mqtt.ClientFault(p)
 	}
 	switch {
 	case r != mqtt.Success:
+		text = packetText(p.Type, r)
 	case p.Type == mqtt.TypeDisconnect:
 		s.onDisconnect(c, d, p)
 		return false
 	case p.Type != mqtt.TypeAuth || p.Reason != mqtt.ContinueAuthentication: // [MQTT-3.1.2-30], [MQTT-4.12.0-3]
-		r = mqtt.ProtocolError
+		r, text = mqtt.ProtocolError, textBeforeConnack
 	case string(p.Props.AuthMethod) != d.login().method.Name(): // [MQTT-4.12.0-5]
-		r = mqtt.BadAuthenticationMethod
+		r, text = mqtt.BadAuthenticationMethod, textOtherMethod
 	default:
 		return s.stepLogin(c, d, p.Props.AuthData)
 	}
-	s.refuse(c, d, r)
+	s.refuse(c, d, r, text)
 	return false
 }
 
@@ -94,7 +95,7 @@ func (s *shard) stepLogin(c *epoll.Conn, d *device, data []byte) bool {
 	answer, done, ok := s.stepExchange(d, data)
 	switch {
 	case !ok:
-		s.refuse(c, d, mqtt.NotAuthorized) // [MQTT-4.12.0-4]; never why
+		s.refuse(c, d, mqtt.NotAuthorized, reasonTexts[reasonNotAuthorized]) // [MQTT-4.12.0-4]; never why
 		return false
 	case !done:
 		s.sendAuth(c, d, mqtt.ContinueAuthentication, answer)
@@ -113,7 +114,7 @@ func (s *shard) finishLogin(c *epoll.Conn, d *device, answer []byte) bool {
 	// A User Name may be left out, but not be somebody else's: it would be shown beside the proof.
 	if claimed := p.Connect.Username; len(claimed) > 0 && string(claimed) != user {
 		s.count.authentications[authRefused]++
-		s.refuse(c, d, mqtt.NotAuthorized)
+		s.refuse(c, d, mqtt.NotAuthorized, reasonTexts[reasonNotAuthorized])
 		return false
 	}
 	s.count.authentications[authAccepted]++
@@ -136,7 +137,7 @@ func (s *shard) onAuth(c *epoll.Conn, d *device, p *mqtt.Packet) bool {
 	l := d.login()
 	switch {
 	case l == nil: // [MQTT-4.12.0-7]
-		s.close(c, d, reasonProtocol)
+		s.closeSaying(c, d, reasonProtocol, textAuthUnasked)
 		return false
 	case string(p.Props.AuthMethod) != l.method.Name(): // [MQTT-4.12.1-1]
 		s.close(c, d, reasonAuthMethod)

@@ -40,7 +40,7 @@ func (s *shard) autoSubscribe(c *epoll.Conn, d *device) {
 		}
 		s.filters = append(s.filters, session.Filter{
 			Topic: []byte(filter), QoS: uint8(rule.QoS), NoLocal: rule.NoLocal,
-			RetainAsPublished: rule.RetainAsPublished, RetainHandling: uint8(rule.RetainHandling), Refuse: s.checkFilter([]byte(filter)),
+			RetainAsPublished: rule.RetainAsPublished, RetainHandling: uint8(rule.RetainHandling), Refuse: uint8(s.checkFilter([]byte(filter)).code()),
 		})
 	}
 	if len(s.filters) == 0 {

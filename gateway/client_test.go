@@ -23,6 +23,7 @@ type got struct {
 	mqtt.Packet
 	topic, payload string
 	raw            []byte // the whole packet
+	size           int    // of the whole packet
 }
 
 // client is a bare MQTT client over TCP or WebSocket: it sends exactly the bytes it is told to and shows every packet it
@@ -201,7 +202,7 @@ func (c *client) receive() (*got, error) {
 			c.t.Fatalf("the gateway sent a bad packet: %v", r)
 		}
 		if n > 0 {
-			g := &got{raw: bytes.Clone(packet)}
+			g := &got{raw: bytes.Clone(packet), size: n}
 			if r := mqtt.Decode(g.raw, c.v, &g.Packet); r != mqtt.Success {
 				c.t.Fatalf("the gateway sent %x: %v", packet, r)
 			}

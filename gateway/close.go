@@ -45,11 +45,16 @@ func (s *shard) gone(c *epoll.Conn, d *device, ev *session.Event) {
 
 // close ends a connection for a reason: the device is told as its protocol has it, and nothing more is read.
 func (s *shard) close(c *epoll.Conn, d *device, r reason) {
+	s.closeSaying(c, d, r, reasonTexts[r])
+}
+
+// closeSaying is close with words of its own, for a reason that has several causes.
+func (s *shard) closeSaying(c *epoll.Conn, d *device, r reason, text string) {
 	if c.Closing() || d.state == stateDraining {
 		return
 	}
 	d.reason = r
-	s.goodbye(c, d, r)
+	s.goodbye(c, d, r, text)
 	s.leave(c, d, &session.Event{Kind: session.Lost, KeepWill: true})
 }
 
@@ -81,20 +86,20 @@ func (s *shard) closeDoomed() {
 const lingerSec = 2
 
 // goodbye appends what the protocol has to say about the end of a connection.
-func (s *shard) goodbye(c *epoll.Conn, d *device, r reason) {
+func (s *shard) goodbye(c *epoll.Conn, d *device, r reason, text string) {
 	code := reasonTable[r]
 	live := d.state == stateLive && d.sess != nil
 	switch d.wire {
 	case wireMQTT:
 		if live && d.version == mqtt.V5 && r > reasonPeerReset {
-			c.End(mqtt.AppendDisconnect(c.Begin(), d.version, code.mqtt, nil))
+			c.End(s.appendDisconnect(c.Begin(), d, code.mqtt, text))
 		}
 	case wireFrameMQTT:
 		dst := c.Begin()
 		if live && d.version == mqtt.V5 && r > reasonPeerReset {
 			var mark int
 			dst, mark = ws.BeginFrame(dst)
-			dst = ws.EndFrame(mqtt.AppendDisconnect(dst, d.version, code.mqtt, nil), mark, ws.OpBinary)
+			dst = ws.EndFrame(s.appendDisconnect(dst, d, code.mqtt, text), mark, ws.OpBinary)
 		}
 		c.End(ws.AppendClose(dst, code.ws, ""))
 	case wirePlain, wireJSON, wireEcho:

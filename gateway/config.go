@@ -98,7 +98,9 @@ type MQTT struct {
 	SharedStrategy string   `yaml:"shared_strategy" doc:"who of a shared subscription gets a message: round-robin, least-inflight, hash-topic, hash-client or sticky"`
 	SharedGroups   []string `yaml:"shared_groups" doc:"strategies of single groups, as GROUP=STRATEGY"`
 	// FiltersMax bounds the work of one packet.
-	FiltersMax int `yaml:"filters_max" doc:"topic filters in one SUBSCRIBE or UNSUBSCRIBE; further ones in it are refused with 0x97 or 0x83"`
+	FiltersMax int `yaml:"filters_max" doc:"topic filters in one SUBSCRIBE or UNSUBSCRIBE; further ones in it are refused with 0x97, in UNSUBACK 0x83"`
+
+	ReasonStrings bool `yaml:"reason_strings" doc:"tell MQTT 5 clients in words why something of theirs is refused or closed"`
 
 	ServerReference string `yaml:"server_reference" doc:"where MQTT 5 devices are sent that there is no room for, or that leave as the gateway stops: HOST:PORT, or several with spaces between; empty for nowhere"`
 
@@ -166,6 +168,7 @@ func Default() Config {
 			TopicBytesMax: 1024, MaxQoS: 2, RetainAvailable: true, WildcardAvailable: true, SharedAvailable: true,
 			SubscriptionIDsAvailable: true, RetainedMax: 1_000_000,
 			RetainedBytesMax: 256 << 20, FiltersMax: 256, SysInterval: 10 * time.Second, SharedStrategy: "round-robin", SharedGroups: []string{},
+			ReasonStrings: true,
 		},
 		WebSocket: WebSocket{PingInterval: 25 * time.Second, UpTopic: "devices/{client-id}/up", DownTopic: "devices/{client-id}/down"},
 		Session: SessionCfg{

@@ -30,11 +30,13 @@ func (s *shard) onFirstPacket(c *epoll.Conn, d *device, packet []byte) (ok bool)
 	if d.version = s.packet.Version; d.version < mqtt.V31 || d.version > mqtt.V5 {
 		d.version = mqtt.V311
 	}
-	if r == mqtt.Success {
-		r = s.checkConnect(d, &s.packet)
-	}
+	d.heed(&s.packet)
 	if r != mqtt.Success {
-		s.refuse(c, d, r)
+		s.refuse(c, d, r, packetText(mqtt.TypeConnect, r))
+		return false
+	}
+	if refused := s.checkConnect(d, &s.packet); refused != refusedNot {
+		s.refuse(c, d, refused.code(), refused.text())
 		return false
 	}
 	if d.unwelcome {
@@ -48,13 +50,13 @@ func (s *shard) onFirstPacket(c *epoll.Conn, d *device, packet []byte) (ok bool)
 	return d.state == stateLive
 }
 
-// refuse answers CONNECT with a reason and closes.
-func (s *shard) refuse(c *epoll.Conn, d *device, r mqtt.Reason) {
-	s.count.refusedConnects++
+// refuse answers CONNECT with a reason and words and closes.
+func (s *shard) refuse(c *epoll.Conn, d *device, r mqtt.Reason, text string) {
 	// A CONNECT against the rules gets no answer in 3.x [MQTT-3.1.4-1]; in 5.0 it may.
 	if d.version == mqtt.V5 || (r != mqtt.MalformedPacket && r != mqtt.ProtocolError && r != mqtt.PacketTooLarge) {
-		s.connack = mqtt.ConnackOut{Reason: r, MaxQoS: allQoS}
-		s.send(c, d, mqtt.AppendConnack(s.scratch[:0], d.version, &s.connack))
+		s.sendRefusal(c, d, r, text)
+	} else {
+		s.count.refusedConnects++
 	}
 	s.close(c, d, reasonOfMQTT(r))
 }
@@ -63,28 +65,30 @@ func (s *shard) refuse(c *epoll.Conn, d *device, r mqtt.Reason) {
 const allQoS = 0xFF
 
 // checkConnect is what the gateway, not the codec, demands of CONNECT.
-func (s *shard) checkConnect(d *device, p *mqtt.Packet) mqtt.Reason {
+func (s *shard) checkConnect(d *device, p *mqtt.Packet) refusal {
 	q := &p.Connect
 	switch {
 	case len(q.ClientID) == 0 && p.Version == mqtt.V31:
-		return mqtt.ClientIdentifierNotValid
+		return refusedClientID
 	case len(q.ClientID) == 0 && p.Version == mqtt.V311 && !q.CleanStart: // [MQTT-3.1.3-8]
-		return mqtt.ClientIdentifierNotValid
+		return refusedClientID
 	}
-	if r := s.checkLogin(p); r != mqtt.Success {
+	if r := s.checkLogin(p); r != refusedNot {
 		return r
 	}
 	switch {
 	case !q.HasWill:
-		return mqtt.Success
-	case bus.Reserved(q.WillTopic) || !s.topicWithin(q.WillTopic):
-		return mqtt.TopicNameInvalid
+		return refusedNot
+	case bus.Reserved(q.WillTopic):
+		return refusedWillReserved
+	case !s.topicWithin(q.WillTopic):
+		return s.topicFault(q.WillTopic, refusedWillBytes)
 	case q.WillRetain && !s.cfg.MQTT.RetainAvailable: // [MQTT-3.2.2-13]
-		return mqtt.RetainNotSupported
+		return refusedWillRetain
 	case q.WillProps.Has(mqtt.PropPayloadFormat) && q.WillProps.PayloadFormat == 1 && !utf8.Valid(q.WillPayload):
-		return mqtt.PayloadFormatInvalid
+		return refusedWillFormat
 	}
-	return mqtt.Success
+	return refusedNot
 }
 
 // connect opens the session, answers CONNACK and sends what the session still owes.
@@ -98,16 +102,12 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	in := session.Connect{
 		ClientID: q.ClientID, CleanStart: q.CleanStart, Version: uint8(p.Version), ReceiveMax: 65535,
 	}
-	d.packetMax = 0
 	if p.Version == mqtt.V5 {
 		if p.Props.Has(mqtt.PropSessionExpiry) {
 			in.ExpirySec = p.Props.SessionExpirySec
 		}
 		if p.Props.Has(mqtt.PropReceiveMax) {
 			in.ReceiveMax = p.Props.ReceiveMax
-		}
-		if p.Props.Has(mqtt.PropMaxPacketBytes) {
-			d.packetMax = p.Props.MaxPacketBytes
 		}
 	} else if !q.CleanStart {
 		in.ExpirySec = 0xFFFFFFFF
@@ -124,7 +124,7 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	sess, present := s.table.Open(now, &in, uint64(c.Handle()), &s.out)
 	if sess == nil {
 		s.out.Reset()
-		s.refuse(c, d, mqtt.QuotaExceeded)
+		s.refuse(c, d, refusedSessions.code(), refusedSessions.text())
 		return
 	}
 	s.evict(s.out.Evict)
@@ -214,7 +214,7 @@ func (s *shard) acknowledgeConnect(c *epoll.Conn, d *device, p *mqtt.Packet, exp
 	if d.packetMax != 0 && len(packet) > int(d.packetMax) {
 		s.applyTable(&s.out)
 		d.state, d.reason = stateOpening, reasonTooLarge
-		s.goodbye(c, d, reasonTooLarge)
+		s.goodbye(c, d, reasonTooLarge, reasonTexts[reasonTooLarge])
 		s.leave(c, d, &session.Event{Kind: session.Lost}) // without a session known to it, it has no will
 		return false
 	}
@@ -226,7 +226,6 @@ func (s *shard) acknowledgeConnect(c *epoll.Conn, d *device, p *mqtt.Packet, exp
 // send appends whole MQTT packets to the connection's batch, framed as it needs.
 func (s *shard) send(c *epoll.Conn, d *device, packet []byte) {
 	if d.packetMax != 0 && len(packet) > int(d.packetMax) { // it must not be sent [MQTT-3.1.2-24], and is no message to leave out
-		d.packetMax = 0 // the goodbye is shorter than any limit worth the name
 		s.doomed = append(s.doomed, doomed{c.Handle(), reasonTooLarge})
 		return
 	}

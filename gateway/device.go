@@ -36,12 +36,13 @@ type device struct {
 
 // deviceMore is what only some devices need.
 type deviceMore struct {
-	aliases  [][]byte // topics by alias, 1-based
+	aliases  [][]byte // topics by alias, 1-based; empty but not nil: set to a topic that was refused
 	user     []byte
 	clientID []byte // plain devices: the id from the path, until the session is open
 	requests int    // unanswered requests of a JSON device
 	expiry   uint32 // session expiry that CONNECT asked for, in seconds
 	login    *login // nil unless CONNECT named a method
+	terse    bool   // no reason strings on acknowledgements [MQTT-3.1.2-29]
 }
 
 // deviceState is where a connection is in its life; it only grows.

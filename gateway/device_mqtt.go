@@ -21,7 +21,7 @@ func (s *shard) onPackets(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 		}
 		packet, n, r := mqtt.Next(p, limit)
 		if r != mqtt.Success {
-			s.failPacket(c, d, r)
+			s.close(c, d, reasonOfMQTT(r))
 			return nil
 		}
 		if n == 0 {
@@ -95,17 +95,12 @@ func (s *shard) wakeResting() {
 	s.resting = s.resting[:0]
 }
 
-// failPacket ends a connection whose bytes are no packet we take.
-func (s *shard) failPacket(c *epoll.Conn, d *device, r mqtt.Reason) {
-	s.close(c, d, reasonOfMQTT(r))
-}
-
 // onPacket handles one packet of a live device; false: the connection is closed.
 func (s *shard) onPacket(c *epoll.Conn, d *device, packet []byte) bool {
 	p := &s.packet
 	if mqtt.Type(packet[0]>>4) == mqtt.TypeConnect {
 		// A second CONNECT ends the connection, whatever is in it; it is not a new login [MQTT-3.1.0-2].
-		s.close(c, d, reasonProtocol)
+		s.closeSaying(c, d, reasonProtocol, textSecondConnect)
 		return false
 	}
 	r := mqtt.Decode(packet, d.version, p)
@@ -113,7 +108,7 @@ func (s *shard) onPacket(c *epoll.Conn, d *device, packet []byte) bool {
 		r = mqtt.ClientFault(p) // a server's packet, or a server's property
 	}
 	if r != mqtt.Success {
-		s.failPacket(c, d, r)
+		s.closeSaying(c, d, reasonOfMQTT(r), packetText(p.Type, r))
 		return false
 	}
 	s.count.packetsIn[p.Type]++
@@ -137,7 +132,7 @@ func (s *shard) onPacket(c *epoll.Conn, d *device, packet []byte) bool {
 			s.close(c, d, reasonQuota) // UNSUBACK could not say which were left [MQTT-3.10.4-6], [MQTT-4.8.0-2]
 			return false
 		}
-		ev.Kind, ev.Filters = session.Unsubscribe, s.sessionFilters(d, p.Filters)
+		ev.Kind, ev.Filters = session.Unsubscribe, s.sessionFilters(d, p.Filters, refusedUnsubscribeCount)
 	case mqtt.TypePingreq:
 		s.pong(c, d)
 		return true
@@ -147,8 +142,7 @@ func (s *shard) onPacket(c *epoll.Conn, d *device, packet []byte) bool {
 	case mqtt.TypeAuth:
 		return s.onAuth(c, d, p)
 	default:
-		// Nothing else may come from a client that is connected.
-		s.close(c, d, reasonProtocol)
+		s.close(c, d, reasonProtocol) // CONNECT was first, and all others are here: ClientFault lets no more through
 		return false
 	}
 	return s.step(c, d, ev)
@@ -178,7 +172,8 @@ func (s *shard) apply(c *epoll.Conn, d *device, out *session.Out) bool {
 	}
 	s.countDrops(out)
 	if out.Close {
-		s.close(c, d, reasonOfMQTT(mqtt.Reason(out.CloseReason)))
+		r := mqtt.Reason(out.CloseReason)
+		s.closeSaying(c, d, reasonOfMQTT(r), stepText(s.packet.Type, r))
 		return false
 	}
 	s.proceed(c, d)
@@ -195,13 +190,13 @@ func (s *shard) onPublish(c *epoll.Conn, d *device, p *mqtt.Packet, ev *session.
 	if len(s.rewrites) > 0 {
 		m.Topic = s.rewrite(m.Topic, d.sess.ClientID(), false)
 	}
-	verdict := s.checkPublish(d, p, m)
-	if verdict == mqtt.RetainNotSupported { // the client was told in CONNACK [MQTT-3.2.2-14]
+	refused := s.checkPublish(p, m)
+	if refused == refusedRetain { // the client was told in CONNACK [MQTT-3.2.2-14]
 		s.close(c, d, reasonRetain)
 		return false
 	}
-	if verdict != mqtt.Success {
-		s.refusePublish(c, d, p, verdict)
+	if refused != refusedNot {
+		s.refusePublish(c, d, p, refused)
 		return true
 	}
 	ev.Kind, ev.Msg, ev.QoS, ev.Dup = session.Publish, m, p.QoS, p.Dup
@@ -215,15 +210,13 @@ func (s *shard) onPublish(c *epoll.Conn, d *device, p *mqtt.Packet, ev *session.
 
 // refusePublish answers a message that is not taken. An MQTT 5 client is told why; one of 3.x can't be
 // [MQTT-3.3.5-2], so that its message is acknowledged and goes nowhere.
-func (s *shard) refusePublish(c *epoll.Conn, d *device, p *mqtt.Packet, r mqtt.Reason) {
+func (s *shard) refusePublish(c *epoll.Conn, d *device, p *mqtt.Packet, r refusal) {
 	s.count.refused++
 	switch p.QoS {
 	case 1:
-		s.count.packetsOut[mqtt.TypePuback]++
-		s.send(c, d, mqtt.AppendPuback(s.scratch[:0], d.version, p.PacketID, r))
+		s.send(c, d, s.appendAck(s.scratch[:0], d, mqtt.TypePuback, p.PacketID, r.code(), r.text()))
 	case 2:
-		s.count.packetsOut[mqtt.TypePubrec]++
-		s.send(c, d, mqtt.AppendPubrec(s.scratch[:0], d.version, p.PacketID, r))
+		s.send(c, d, s.appendAck(s.scratch[:0], d, mqtt.TypePubrec, p.PacketID, r.code(), r.text()))
 	}
 }
 
@@ -241,14 +234,17 @@ func (s *shard) publishProperties(c *epoll.Conn, d *device, p *mqtt.Packet, m *s
 		for len(more.aliases) < alias {
 			more.aliases = append(more.aliases, nil)
 		}
-		if len(p.Topic) > 0 && !s.topicWithin(p.Topic) {
-			return true // refused below, and not remembered
-		}
-		if len(p.Topic) > 0 {
-			more.aliases[alias-1] = append(more.aliases[alias-1][:0], p.Topic...)
-		} else if m.Topic = more.aliases[alias-1]; len(m.Topic) == 0 {
-			s.close(c, d, reasonProtocol)
+		known := &more.aliases[alias-1]
+		switch {
+		case len(p.Topic) == 0 && *known == nil:
+			s.closeSaying(c, d, reasonProtocol, textAliasUnknown)
 			return false
+		case len(p.Topic) == 0:
+			m.Topic = *known
+		case s.topicWithin(p.Topic):
+			*known = append((*known)[:0], p.Topic...)
+		default:
+			*known = []byte{} // refused below, and so is what follows: it is not meant for the alias's former topic
 		}
 	}
 	if props.Has(mqtt.PropMessageExpiry) {
@@ -270,20 +266,22 @@ func saturatingAdd(now, sec uint32) uint32 {
 }
 
 // checkPublish tells whether the gateway takes a message.
-func (s *shard) checkPublish(d *device, p *mqtt.Packet, m *session.Message) mqtt.Reason {
+func (s *shard) checkPublish(p *mqtt.Packet, m *session.Message) refusal {
 	switch {
 	case m.Retain && !s.cfg.MQTT.RetainAvailable:
-		return mqtt.RetainNotSupported
+		return refusedRetain
+	case len(m.Topic) == 0:
+		return refusedAlias
 	case bus.Reserved(m.Topic):
-		return mqtt.NotAuthorized
+		return refusedReserved
 	case !s.topicWithin(m.Topic):
-		return mqtt.TopicNameInvalid
+		return s.topicFault(m.Topic, refusedTopicBytes)
 	case p.Props.Has(mqtt.PropPayloadFormat) && p.Props.PayloadFormat == 1 && !utf8.Valid(m.Payload):
-		return mqtt.PayloadFormatInvalid
+		return refusedPayloadFormat
 	case !s.fitsNATS(m):
-		return mqtt.QuotaExceeded // PUBACK and PUBREC know no 0x95 (MQTT 5 §3.4.2.1)
+		return refusedForNATS
 	}
-	return mqtt.Success
+	return refusedNot
 }
 
 // fitsNATS tells whether NATS can take the message. Only one that is large in some way is looked at closely.
@@ -308,18 +306,31 @@ func (s *shard) topicWithin(topic []byte) bool {
 		(!s.cfg.MQTT.StrictMapping || bus.Representable(topic))
 }
 
-func (s *shard) sessionFilters(d *device, in []mqtt.Filter) []session.Filter {
+// topicFault is which of the limits a topic or filter breaks; first is the refusal for its bytes, levels and mapping follow.
+func (s *shard) topicFault(topic []byte, first refusal) refusal {
+	switch {
+	case len(topic) > s.cfg.MQTT.TopicBytesMax:
+		return first
+	case bytes.Count(topic, []byte{'/'}) >= s.cfg.MQTT.TopicLevelsMax:
+		return first + 1
+	}
+	return first + 2
+}
+
+// sessionFilters are the filters of a packet for its session. Those beyond mqtt.filters_max get tooMany.
+func (s *shard) sessionFilters(d *device, in []mqtt.Filter, tooMany refusal) []session.Filter {
 	s.work += len(in) * filterWork
-	s.filters, s.rewritten = s.filters[:0], s.rewritten[:0]
+	s.filters, s.refused, s.rewritten = s.filters[:0], s.refused[:0], s.rewritten[:0]
 	for i, f := range in {
 		f.Topic = s.rewriteFilter(f.Topic, d.sess.ClientID())
-		refuse := s.checkFilter(f.Topic)
+		refused := s.checkFilter(f.Topic)
 		if i >= s.cfg.MQTT.FiltersMax {
-			refuse = uint8(mqtt.QuotaExceeded)
+			refused = tooMany
 		}
+		s.refused = append(s.refused, refused)
 		s.filters = append(s.filters, session.Filter{
 			Topic: f.Topic, QoS: f.QoS, NoLocal: f.NoLocal, RetainAsPublished: f.RetainAsPublished,
-			RetainHandling: f.RetainHandling, Refuse: refuse,
+			RetainHandling: f.RetainHandling, Refuse: uint8(refused.code()),
 		})
 	}
 	return s.filters
@@ -328,17 +339,20 @@ func (s *shard) sessionFilters(d *device, in []mqtt.Filter) []session.Filter {
 // filterWork is what looking one filter up among those of its session counts for.
 const filterWork = 16
 
-// checkFilter is the reason code with which the gateway refuses a filter, 0 if it does not.
-func (s *shard) checkFilter(filter []byte) uint8 {
-	if !s.topicWithin(filter) || len(filter) > bus.SubjectBytesMax/3 { // escaping makes three bytes of one at most
-		return uint8(mqtt.TopicFilterInvalid)
+// checkFilter is why the gateway refuses a filter.
+func (s *shard) checkFilter(filter []byte) refusal {
+	switch {
+	case !s.topicWithin(filter):
+		return s.topicFault(filter, refusedFilterBytes)
+	case len(filter) > bus.SubjectBytesMax/3: // escaping makes three bytes of one at most
+		return refusedFilterNATS
 	}
-	return 0
+	return refusedNot
 }
 
 // onSubscribe makes the subscriptions. SUBACK waits until NATS knows them.
 func (s *shard) onSubscribe(c *epoll.Conn, d *device, p *mqtt.Packet, ev *session.Event) bool {
-	ev.Kind, ev.Filters = session.Subscribe, s.sessionFilters(d, p.Filters)
+	ev.Kind, ev.Filters = session.Subscribe, s.sessionFilters(d, p.Filters, refusedFilterCount)
 	if d.version == mqtt.V5 && len(p.Props.SubscriptionIDs) > 0 {
 		ev.SubID = p.Props.SubscriptionIDs[0]
 	}
@@ -351,14 +365,6 @@ func (s *shard) onSubscribe(c *epoll.Conn, d *device, p *mqtt.Packet, ev *sessio
 	s.scratch3 = answer
 	s.finishOrHold(c, answer)
 	return !c.Closing()
-}
-
-func (s *shard) mqttReasons(in []uint8) []mqtt.Reason {
-	s.reasons = s.reasons[:0]
-	for _, r := range in {
-		s.reasons = append(s.reasons, mqtt.Reason(r))
-	}
-	return s.reasons
 }
 
 // onDisconnect is the device's goodbye.
@@ -374,7 +380,7 @@ func (s *shard) onDisconnect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 			// A session that was to end with the connection can't be prolonged [MQTT-3.1.2-23], §3.14.2.2.2.
 			if ev.ExpirySec != 0 && (d.more == nil || d.more.expiry == 0) {
 				d.reason = reasonNone
-				s.close(c, d, reasonProtocol)
+				s.closeSaying(c, d, reasonProtocol, textExpiryProlonged)
 				return
 			}
 		}

@@ -131,7 +131,7 @@ func (s *shard) mayPublish(topic []byte) bool {
 // onJSONSubscribe subscribes; the answer waits until NATS knows the subscription.
 func (s *shard) onJSONSubscribe(c *epoll.Conn, d *device, cmd *command) bool {
 	filter := []byte(cmd.Filter)
-	if !mqtt.ValidFilter(filter) || s.checkFilter(filter) != 0 {
+	if !mqtt.ValidFilter(filter) || s.checkFilter(filter) != refusedNot {
 		s.answer(c, &reply{ID: cmd.ID, Error: errBadFilter})
 		return true
 	}

@@ -7,7 +7,6 @@ import (
 	"syscall"
 
 	"github.com/tidegate/tidegate/epoll"
-	"github.com/tidegate/tidegate/gateway/mqtt"
 	"github.com/tidegate/tidegate/gateway/ws"
 )
 
@@ -133,13 +132,11 @@ func (s *shard) givePlace(d *device) {
 
 // turnAway answers the CONNECT of a device that there is no room for.
 func (s *shard) turnAway(c *epoll.Conn, d *device) {
-	why, code := reasonFull, mqtt.QuotaExceeded
+	why, refused := reasonFull, refusedFull
 	if s.draining {
-		why, code = reasonShutdown, mqtt.ServerUnavailable
+		why, refused = reasonShutdown, refusedDraining
 	}
-	s.count.refusedConnects++
-	s.connack = mqtt.ConnackOut{Reason: code, MaxQoS: allQoS}
-	s.send(c, d, mqtt.AppendConnack(s.scratch[:0], d.version, &s.connack))
+	s.sendRefusal(c, d, refused.code(), refused.text())
 	s.close(c, d, why)
 }
 

@@ -57,26 +57,21 @@ func (s *shard) appendSend(dst []byte, d *device, a *session.Send) []byte {
 	case session.SendPublish:
 		return s.appendPublish(dst, d, a)
 	case session.SendPuback:
-		s.count.packetsOut[mqtt.TypePuback]++
-		return mqtt.AppendPuback(dst, d.version, a.PacketID, mqtt.Reason(a.Reason))
+		return s.appendSessionAck(dst, d, mqtt.TypePuback, a)
 	case session.SendPubrec:
-		s.count.packetsOut[mqtt.TypePubrec]++
-		return mqtt.AppendPubrec(dst, d.version, a.PacketID, mqtt.Reason(a.Reason))
+		return s.appendSessionAck(dst, d, mqtt.TypePubrec, a)
 	case session.SendPubrel:
-		s.count.packetsOut[mqtt.TypePubrel]++
 		if a.Dup {
+			s.count.packetsOut[mqtt.TypePubrel]++
 			return mqtt.AppendPubrelAgain(dst, d.version, a.PacketID)
 		}
-		return mqtt.AppendPubrel(dst, d.version, a.PacketID, mqtt.Reason(a.Reason))
+		return s.appendSessionAck(dst, d, mqtt.TypePubrel, a)
 	case session.SendPubcomp:
-		s.count.packetsOut[mqtt.TypePubcomp]++
-		return mqtt.AppendPubcomp(dst, d.version, a.PacketID, mqtt.Reason(a.Reason))
+		return s.appendSessionAck(dst, d, mqtt.TypePubcomp, a)
 	case session.SendSuback:
-		s.count.packetsOut[mqtt.TypeSuback]++
-		return mqtt.AppendSuback(dst, d.version, a.PacketID, s.mqttReasons(a.Reasons), nil)
+		return s.appendFilterAck(dst, d, mqtt.TypeSuback, a.PacketID, a.Reasons)
 	case session.SendUnsuback:
-		s.count.packetsOut[mqtt.TypeUnsuback]++
-		return s.within(d, len(dst), mqtt.AppendUnsuback(dst, d.version, a.PacketID, s.mqttReasons(a.Reasons), nil))
+		return s.appendFilterAck(dst, d, mqtt.TypeUnsuback, a.PacketID, a.Reasons)
 	}
 	return dst
 }

@@ -69,12 +69,14 @@ type shard struct {
 	replayTopic []byte
 	subIDs      []uint32
 	reasons     []mqtt.Reason
-	oversize    []uint16 // packet ids
-	skipping    bool     // skipOversize runs
+	refused     []refusal // of the filters of the packet at hand
+	oversize    []uint16  // packet ids
+	skipping    bool      // skipOversize runs
 	scratch     []byte
 	scratch2    []byte
 	scratch3    []byte
 	props       []byte
+	words       []byte // reason string
 	publishOut  mqtt.PublishOut
 	connack     mqtt.ConnackOut
 }

@@ -153,7 +153,8 @@ func (s *shard) finishOrHold(c *epoll.Conn, answer []byte) {
 	held := s.applyInterests(s.out.Interests)
 	s.countDrops(&s.out)
 	if s.out.Close {
-		s.close(c, s.devices.At(c.Slot()), reasonOfMQTT(mqtt.Reason(s.out.CloseReason)))
+		r := mqtt.Reason(s.out.CloseReason)
+		s.closeSaying(c, s.devices.At(c.Slot()), reasonOfMQTT(r), stepText(mqtt.TypeSubscribe, r))
 		return
 	}
 	if len(held) == 0 {

@@ -158,7 +158,6 @@ func (r DropReason) String() string {
 const (
 	reasonNoSubscription = 0x11
 	reasonProtocolError  = 0x82
-	reasonOurs           = 0x83 // implementation specific error
 	reasonFilterInvalid  = 0x8F
 	reasonIDNotFound     = 0x92
 	reasonReceiveMax     = 0x93

@@ -58,9 +58,6 @@ func (s *Session) onUnsubscribe(ev *Event, out *Out) {
 		if ev.Filters[i].Refuse != 0 {
 			reason = ev.Filters[i].Refuse
 		}
-		if reason == reasonQuota {
-			reason = reasonOurs // UNSUBACK knows no 0x97 [MQTT-3.11.3-2]
-		}
 		out.codes = append(out.codes, reason)
 	}
 	out.Sends = append(out.Sends, Send{Kind: SendUnsuback, PacketID: ev.PacketID, Reasons: out.codes[from:len(out.codes):len(out.codes)]})
