@@ -9,7 +9,7 @@ import (
 // What refuses or ends something says why, in a Reason String, to MQTT 5 clients that want to hear it and have room for it.
 
 // heed notes what CONNECT says of the packets that its client takes, before the first of them.
-func (d *device) heed(p *mqtt.Packet) {
+func (s *shard) heed(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	d.packetMax = 0
 	if d.version != mqtt.V5 {
 		return
@@ -17,6 +17,9 @@ func (d *device) heed(p *mqtt.Packet) {
 	d.packetMax = p.Props.MaxPacketBytes // [MQTT-3.1.2-24]; 0 when absent
 	if p.Props.Has(mqtt.PropRequestProblemInfo) && p.Props.RequestProblemInfo == 0 {
 		d.extra().terse = true // [MQTT-3.1.2-29]
+	}
+	if n := min(int(p.Props.TopicAliasMax), s.aliasOutMax(c)); n > 0 {
+		d.extra().aliasMax = uint8(n)
 	}
 }
 

@@ -156,7 +156,7 @@ func (b *Bounds) validate(v *validator, path func(name string) string) {
 		got, low, high int
 	}{
 		{"receive_max", b.ReceiveMax, 1, 65535}, {"topic_alias_max", b.TopicAliasMax, 0, 65535},
-		{"topic_alias_out_max", b.TopicAliasOutMax, 0, 65535}, {"packet_bytes_max", b.PacketBytesMax, 128, 256 << 20},
+		{"topic_alias_out_max", b.TopicAliasOutMax, 0, 255}, {"packet_bytes_max", b.PacketBytesMax, 128, 256 << 20},
 		{"max_qos", b.MaxQoS, 0, 2},
 	} {
 		if at := path(n.name); at != "" {

@@ -18,6 +18,7 @@ func (s *shard) OnClose(c *epoll.Conn, why epoll.Cause) {
 	s.count.closed[d.reason]++
 	s.gone(c, d, &session.Event{Kind: session.Lost, KeepWill: d.reason != reasonNormal})
 	s.givePlace(d)
+	s.dropAliases(d)
 	s.gw.log.Debug().Stringer("peer", c.Peer()).Stringer("reason", d.reason).Msg("closed")
 	*d = device{state: stateDraining}
 }

@@ -81,8 +81,8 @@ type MQTT struct {
 	ReceiveMax    int           `yaml:"receive_max" doc:"QoS 1 and 2 messages a device may have unacknowledged; beyond it is closed with 0x93"`
 	InflightMax   int           `yaml:"inflight_max" doc:"QoS 1 and 2 messages unacknowledged by one device; further ones wait in its queue"`
 	TopicAliasMax int           `yaml:"topic_alias_max" doc:"topic aliases a device may set up"`
-	// TopicAliasOutMax is also bounded by what the device allows.
-	TopicAliasOutMax         int  `yaml:"topic_alias_out_max" doc:"topic aliases the gateway uses towards a device that allows them; further topics are sent in full"`
+	// TopicAliasOutMax bounds memory: for each alias a topic of at most TopicBytesMax is kept.
+	TopicAliasOutMax         int  `yaml:"topic_alias_out_max" doc:"topic aliases the gateway sets up towards a device that takes some; 0 for none"`
 	TopicLevelsMax           int  `yaml:"topic_levels_max" doc:"levels of a topic or filter; beyond it is refused"`
 	TopicBytesMax            int  `yaml:"topic_bytes_max" doc:"bytes of a topic or filter; beyond it is refused"`
 	MaxQoS                   int  `yaml:"max_qos" doc:"highest QoS a device may publish with, and is granted in SUBACK: 0, 1 or 2"`

@@ -30,7 +30,7 @@ func (s *shard) onFirstPacket(c *epoll.Conn, d *device, packet []byte) (ok bool)
 	if d.version = s.packet.Version; d.version < mqtt.V31 || d.version > mqtt.V5 {
 		d.version = mqtt.V311
 	}
-	d.heed(&s.packet)
+	s.heed(c, d, &s.packet)
 	if r != mqtt.Success {
 		s.refuse(c, d, r, packetText(mqtt.TypeConnect, r))
 		return false

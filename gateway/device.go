@@ -36,12 +36,16 @@ type device struct {
 
 // deviceMore is what only some devices need.
 type deviceMore struct {
-	aliases  [][]byte // topics by alias, 1-based; empty but not nil: set to a topic that was refused
+	aliases [][]byte // topics by alias, 1-based, as the device set them up; empty but not nil: to a topic that was refused
+
+	aliasesOut *aliasesOut // those towards the device; nil until it is sent something
+
 	user     []byte
 	clientID []byte // plain devices: the id from the path, until the session is open
 	requests int    // unanswered requests of a JSON device
 	expiry   uint32 // session expiry that CONNECT asked for, in seconds
 	login    *login // nil unless CONNECT named a method
+	aliasMax uint8  // aliases that the device takes from us [MQTT-3.1.2-26], [MQTT-3.1.2-27]
 	terse    bool   // no reason strings on acknowledgements [MQTT-3.1.2-29]
 }
 

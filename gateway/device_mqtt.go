@@ -242,8 +242,10 @@ func (s *shard) publishProperties(c *epoll.Conn, d *device, p *mqtt.Packet, m *s
 		case len(p.Topic) == 0:
 			m.Topic = *known
 		case s.topicWithin(p.Topic):
+			s.count.aliasBytesIn += int64(len(p.Topic) - len(*known))
 			*known = append((*known)[:0], p.Topic...)
 		default:
+			s.count.aliasBytesIn -= int64(len(*known))
 			*known = []byte{} // refused below, and so is what follows: it is not meant for the alias's former topic
 		}
 	}

@@ -45,6 +45,8 @@ type counters struct {
 	payloadIn, payloadOut                                               uint64 // bytes
 	turnedAwayFull, turnedAwayDraining, takenElsewhere                  uint64
 	authentications                                                     [authResults]uint64
+	aliasBytesIn, aliasBytesOut                                         int64 // topics kept for aliases
+	aliasBytesSaved                                                     uint64
 }
 
 // snapshot is what one shard tells a scrape.
@@ -139,6 +141,8 @@ var metricTable = []struct {
 	{"gateway_messages_sent_total", "Messages sent to devices.", []string{"qos"}},
 	{"gateway_received_bytes_total", "Bytes read from devices.", nil},
 	{"gateway_sent_bytes_total", "Bytes written to devices.", nil},
+	{"gateway_topic_alias_bytes", "Bytes of topics kept for topic aliases, of devices (in) and towards them (out).", []string{"direction"}},
+	{"gateway_topic_alias_saved_bytes_total", "Bytes of topics not sent to devices, as they know them by alias.", nil},
 	{"gateway_messages_dropped_total", "Messages to devices that were dropped.", []string{"reason"}},
 	{"gateway_messages_refused_total", "Messages of devices that were refused.", nil},
 	{"gateway_retained_messages", "Topics with a retained message.", nil},
@@ -277,6 +281,9 @@ func (e emitter) messages(s *snapshot) {
 	e.counter("gateway_messages_dropped_total", float64(s.willsLost), "will_uplink_full")
 	e.counter("gateway_received_bytes_total", float64(s.loop.ReadBytes))
 	e.counter("gateway_sent_bytes_total", float64(s.loop.WriteBytes))
+	e.gauge("gateway_topic_alias_bytes", float64(s.aliasBytesIn), "in")
+	e.gauge("gateway_topic_alias_bytes", float64(s.aliasBytesOut), "out")
+	e.counter("gateway_topic_alias_saved_bytes_total", float64(s.aliasBytesSaved))
 	e.counter("gateway_messages_refused_total", float64(s.refused))
 	e.counter("gateway_retained_refused_total", float64(s.retainedFull))
 	e.counter("gateway_commands_bad_total", float64(s.badCommands))

@@ -88,6 +88,9 @@ func (s *snapshot) add(o *snapshot) {
 	s.turnedAwayFull += o.turnedAwayFull
 	s.turnedAwayDraining += o.turnedAwayDraining
 	s.takenElsewhere += o.takenElsewhere
+	s.aliasBytesIn += o.aliasBytesIn
+	s.aliasBytesOut += o.aliasBytesOut
+	s.aliasBytesSaved += o.aliasBytesSaved
 	s.loop.Refused += o.loop.Refused
 	s.loop.Starved += o.loop.Starved
 	s.loop.TailBytes += o.loop.TailBytes

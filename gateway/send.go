@@ -94,7 +94,13 @@ func (s *shard) appendPublish(dst []byte, d *device, a *session.Send) []byte {
 	if d.version == mqtt.V5 {
 		p.Props, p.SubscriptionIDs = a.Msg.Props, a.SubIDs
 		p.ExpirySec, p.HasExpiry = a.ExpirySec, a.HasExpiry
-		if d.packetMax != 0 && mqtt.PublishSize(d.version, p) > int(d.packetMax) {
+		fits := false
+		if d.more != nil && d.more.aliasMax != 0 {
+			fits = s.fitsAliased(d, p)
+		} else {
+			fits = d.fitsDevice(p)
+		}
+		if !fits {
 			// Too large for this device: as if it had been delivered [MQTT-3.1.2-25].
 			if a.QoS > 0 {
 				s.oversize = append(s.oversize, a.PacketID)
