@@ -127,17 +127,26 @@ func (a *aliasesOut) pass(limit int) {
 // aliasOutMax is how many aliases the gateway sets up towards the device on c, if that takes as many.
 func (s *shard) aliasOutMax(*epoll.Conn) int { return s.cfg.MQTT.TopicAliasOutMax }
 
-// fitsDevice tells whether the device takes the packet that is about to be written [MQTT-3.1.2-24].
-func (d *device) fitsDevice(p *mqtt.PublishOut) bool {
+// fits settles the topic alias of a packet that is about to be written, and tells whether the device takes it
+// [MQTT-3.1.2-24].
+func (s *shard) fits(d *device, p *mqtt.PublishOut) bool {
+	if d.more != nil && d.more.aliasMax != 0 {
+		return s.fitsAliased(d, p)
+	}
+	return d.takes(p)
+}
+
+// takes tells whether the packet as it is is within the device's maximum.
+func (d *device) takes(p *mqtt.PublishOut) bool {
 	return d.packetMax == 0 || mqtt.PublishSize(d.version, p) <= int(d.packetMax)
 }
 
-// fitsAliased is fitsDevice for a device that takes topic aliases [MQTT-3.1.2-26]: it puts one into p if there is one to
+// fitsAliased is fits for a device that takes topic aliases [MQTT-3.1.2-26]: it puts one into p if there is one to
 // be had. When it says true, p must be written: it counts on the device to know the alias from then on.
 func (s *shard) fitsAliased(d *device, p *mqtt.PublishOut) bool {
 	topic := p.Topic
 	if len(topic) <= aliasBytes || len(topic) > s.cfg.MQTT.TopicBytesMax {
-		return d.fitsDevice(p)
+		return d.takes(p)
 	}
 	if d.more.aliasesOut == nil {
 		d.more.aliasesOut = &aliasesOut{}
@@ -147,10 +156,10 @@ func (s *shard) fitsAliased(d *device, p *mqtt.PublishOut) bool {
 	if p.TopicAlias = alias; known {
 		p.Topic = nil
 	}
-	fits := d.fitsDevice(p)
+	fits := d.takes(p)
 	if !fits && alias != 0 && !known {
 		alias, p.TopicAlias = 0, 0 // there may be room for the packet without the alias
-		fits = d.fitsDevice(p)
+		fits = d.takes(p)
 	}
 	if !fits {
 		return false

@@ -41,22 +41,20 @@ func (s *shard) saysOnAck(d *device, text string, size int) []byte {
 	return s.says(d, text, size)
 }
 
-// appendAck writes the PUBACK, PUBREC, PUBREL or PUBCOMP that t names [MQTT-3.4.2-2], [MQTT-3.5.2-2], [MQTT-3.6.2-2], [MQTT-3.7.2-2].
-func (s *shard) appendAck(dst []byte, d *device, t mqtt.Type, id uint16, r mqtt.Reason, text string) []byte {
+// appendFailure writes the PUBACK, PUBREC, PUBREL or PUBCOMP that t names, with a failure [MQTT-3.4.2-2], [MQTT-3.5.2-2], [MQTT-3.6.2-2], [MQTT-3.7.2-2].
+func (s *shard) appendFailure(dst []byte, d *device, t mqtt.Type, id uint16, r mqtt.Reason, text string) []byte {
 	s.count.packetsOut[t]++
-	if !r.Failed() {
-		return mqtt.AppendAck(dst, t, d.version, id, r, nil)
-	}
 	return mqtt.AppendAck(dst, t, d.version, id, r, s.saysOnAck(d, text, mqtt.AckSize(len(text))))
 }
 
-// appendSessionAck writes an acknowledgement of the session's.
-func (s *shard) appendSessionAck(dst []byte, d *device, t mqtt.Type, a *session.Send) []byte {
-	r, text := mqtt.Reason(a.Reason), ""
+// appendAck writes such an acknowledgement of the session's, which is a failure or not.
+func (s *shard) appendAck(dst []byte, d *device, t mqtt.Type, a *session.Send) []byte {
+	r := mqtt.Reason(a.Reason)
 	if r.Failed() {
-		text = answerText(t, r)
+		return s.appendFailure(dst, d, t, a.PacketID, r, answerText(t, r))
 	}
-	return s.appendAck(dst, d, t, a.PacketID, r, text)
+	s.count.packetsOut[t]++
+	return mqtt.AppendAck(dst, t, d.version, a.PacketID, r, nil)
 }
 
 // appendFilterAck writes the SUBACK [MQTT-3.9.2-1] or UNSUBACK [MQTT-3.11.2-1] that t names; it says why the first filter that is

@@ -214,9 +214,9 @@ func (s *shard) refusePublish(c *epoll.Conn, d *device, p *mqtt.Packet, r refusa
 	s.count.refused++
 	switch p.QoS {
 	case 1:
-		s.send(c, d, s.appendAck(s.scratch[:0], d, mqtt.TypePuback, p.PacketID, r.code(), r.text()))
+		s.send(c, d, s.appendFailure(s.scratch[:0], d, mqtt.TypePuback, p.PacketID, r.code(), r.text()))
 	case 2:
-		s.send(c, d, s.appendAck(s.scratch[:0], d, mqtt.TypePubrec, p.PacketID, r.code(), r.text()))
+		s.send(c, d, s.appendFailure(s.scratch[:0], d, mqtt.TypePubrec, p.PacketID, r.code(), r.text()))
 	}
 }
 

@@ -57,17 +57,17 @@ func (s *shard) appendSend(dst []byte, d *device, a *session.Send) []byte {
 	case session.SendPublish:
 		return s.appendPublish(dst, d, a)
 	case session.SendPuback:
-		return s.appendSessionAck(dst, d, mqtt.TypePuback, a)
+		return s.appendAck(dst, d, mqtt.TypePuback, a)
 	case session.SendPubrec:
-		return s.appendSessionAck(dst, d, mqtt.TypePubrec, a)
+		return s.appendAck(dst, d, mqtt.TypePubrec, a)
 	case session.SendPubrel:
 		if a.Dup {
 			s.count.packetsOut[mqtt.TypePubrel]++
 			return mqtt.AppendPubrelAgain(dst, d.version, a.PacketID)
 		}
-		return s.appendSessionAck(dst, d, mqtt.TypePubrel, a)
+		return s.appendAck(dst, d, mqtt.TypePubrel, a)
 	case session.SendPubcomp:
-		return s.appendSessionAck(dst, d, mqtt.TypePubcomp, a)
+		return s.appendAck(dst, d, mqtt.TypePubcomp, a)
 	case session.SendSuback:
 		return s.appendFilterAck(dst, d, mqtt.TypeSuback, a.PacketID, a.Reasons)
 	case session.SendUnsuback:
@@ -94,13 +94,7 @@ func (s *shard) appendPublish(dst []byte, d *device, a *session.Send) []byte {
 	if d.version == mqtt.V5 {
 		p.Props, p.SubscriptionIDs = a.Msg.Props, a.SubIDs
 		p.ExpirySec, p.HasExpiry = a.ExpirySec, a.HasExpiry
-		fits := false
-		if d.more != nil && d.more.aliasMax != 0 {
-			fits = s.fitsAliased(d, p)
-		} else {
-			fits = d.fitsDevice(p)
-		}
-		if !fits {
+		if !s.fits(d, p) {
 			// Too large for this device: as if it had been delivered [MQTT-3.1.2-25].
 			if a.QoS > 0 {
 				s.oversize = append(s.oversize, a.PacketID)

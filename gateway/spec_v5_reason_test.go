@@ -2,8 +2,6 @@ package gateway
 
 import (
 	"fmt"
-	"reflect"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -177,6 +175,33 @@ func TestReasonStringsOff(t *testing.T) {
 	old.ping()
 }
 
+// TestPacketLimitOutlivesItsBreach: a client that is closed because an answer does not fit gets nothing larger until then,
+// and a DISCONNECT only if that fits.
+func TestPacketLimitOutlivesItsBreach(t *testing.T) {
+	r := start(t)
+	for _, way := range transports {
+		for _, answer := range []int{30, 100} {
+			c, ack := r.connectOn(r.via(way, mqtt.V5), "c", func(o *mqtt.ConnectOut) { o.MaxPacketBytes = 30 })
+			if ack.size > 30 {
+				t.Fatalf("CONNACK of %d bytes", ack.size)
+			}
+			c.subscribe(0, "x")
+			list := strings.Split(strings.Repeat("x ", answer)+"x", " ")
+			large := mqtt.PublishOut{Topic: []byte("x"), Payload: make([]byte, 100)}
+			c.write(mqtt.AppendPublish(mqtt.AppendSubscribe(nil, mqtt.V5, 2, filtersOf(list...), 0), mqtt.V5, &large))
+			if g := c.expect(mqtt.TypeDisconnect); g.Reason != mqtt.PacketTooLarge || g.size > 30 {
+				t.Errorf("%s: DISCONNECT %v of %d bytes", way, g.Reason, g.size)
+			}
+			c.end()
+		}
+		c := r.via(way, mqtt.V5)
+		c.write(c.connectPacket("c", func(o *mqtt.ConnectOut) { o.MaxPacketBytes = 2 }))
+		if g, err := c.next(); err == nil {
+			t.Errorf("%s: %v of %d bytes to a client that takes 2", way, g.Type, g.size)
+		}
+	}
+}
+
 // TestReasonsOfMessages: a message that is not taken gets the cause, which its reason code alone does not tell.
 func TestReasonsOfMessages(t *testing.T) {
 	r := start(t, func(c *Config) {
@@ -328,52 +353,4 @@ func TestReasonsOfConnack(t *testing.T) {
 			c.end()
 		}
 	}
-}
-
-// TestReasonTexts: whatever an MQTT 5 client may be told has words, which are short, and name settings that exist.
-func TestReasonTexts(t *testing.T) {
-	texts := append([]string{textAliasUnknown, textExpiryProlonged, textSecondConnect, textAuthUnasked, textWrongAck,
-		textBeforeConnack, textOtherMethod, textIDUnknown, textSubscriptions, textNoFilter}, append(malformedTexts[:], protocolTexts[:]...)...)
-	untold := map[reason]bool{reasonVersion: true, reasonClientID: true, reasonFull: true, reasonHandshake: true,
-		reasonTLSHello: true, reasonHTTP: true, reasonProxyHeader: true, reasonNotHTTP: true} // before there is a session: no DISCONNECT
-	for r := range reasonCount {
-		text := reasonTexts[r]
-		if told := reasonTable[r].mqtt.Failed() && !untold[r]; told != (text != "") {
-			t.Errorf("reason %v has the words %q", r, text)
-		}
-		texts = append(texts, text)
-	}
-	for r := refusedNot + 1; r < refusalCount; r++ {
-		if r.text() == "" || !r.code().Failed() {
-			t.Errorf("refusal %d: %v %q", r, r.code(), r.text())
-		}
-		texts = append(texts, r.text())
-	}
-	known := settingNames(reflect.TypeFor[Config](), "")
-	for _, text := range texts {
-		if len(text) > 120 || strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c > '~' }) {
-			t.Errorf("%d bytes, or not plain: %q", len(text), text)
-		}
-		for _, name := range regexp.MustCompile(`\b[a-z]+\.[a-z_]*_[a-z_]+|\bsession\.max\b`).FindAllString(text, -1) {
-			if !known[name] {
-				t.Errorf("%q names the setting %s, which does not exist", text, name)
-			}
-		}
-	}
-}
-
-// settingNames are the paths of all settings.
-func settingNames(ty reflect.Type, prefix string) map[string]bool {
-	all := map[string]bool{}
-	for i := range ty.NumField() {
-		f := ty.Field(i)
-		name := prefix + f.Tag.Get("yaml")
-		all[name] = true
-		if f.Type.Kind() == reflect.Struct {
-			for inner := range settingNames(f.Type, name+".") {
-				all[inner] = true
-			}
-		}
-	}
-	return all
 }

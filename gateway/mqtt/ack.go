@@ -71,18 +71,17 @@ func AppendPubcomp(dst []byte, v Version, id uint16, r Reason) []byte {
 // AppendAck appends the PUBACK, PUBREC, PUBREL or PUBCOMP that t names. Reason and reason string are MQTT 5 only; an
 // empty string is left out, and so is a Success that says nothing more.
 func AppendAck(dst []byte, t Type, v Version, id uint16, r Reason, reasonString []byte) []byte {
-	var flags byte
+	first := byte(t) << 4
 	if t == TypePubrel {
-		flags = 0x02 // [MQTT-3.6.1-1]
+		first |= 0x02 // [MQTT-3.6.1-1]
 	}
-	first := byte(t)<<4 | flags
 	switch {
 	case v != V5 || r == Success && len(reasonString) == 0:
 		return append(dst, first, 2, byte(id>>8), byte(id))
 	case len(reasonString) == 0:
 		return append(dst, first, 3, byte(id>>8), byte(id), byte(r))
 	}
-	dst, packet := open(dst, t, flags)
+	dst, packet := open(dst, t, first&0x0F)
 	return seal(appendReasonString(append(appendUint16(dst, id), byte(r)), reasonString), packet)
 }
 
