@@ -69,7 +69,7 @@ var farewells = map[string]struct {
 	"server's goodbye":   {said("\xe0\x01\x8b"), mqtt.ProtocolError},
 	"reason of a SUBACK": {said("\xe0\x01\x8f"), mqtt.ProtocolError},
 	"taken over":         {func(_ *testing.T, r *rig, _ *client) { r.connect(mqtt.V5, "c") }, mqtt.SessionTakenOver},
-	"shutdown":           {func(_ *testing.T, r *rig, _ *client) { go func() { _ = r.stop() }() }, mqtt.ServerShuttingDown},
+	"shutdown":           {nil, mqtt.ServerShuttingDown}, // see everyFarewell
 }
 
 func said(packets string) func(t *testing.T, r *rig, c *client) {
@@ -86,7 +86,18 @@ func everyFarewell(t *testing.T, f func(t *testing.T, c *client, g *got)) {
 		t.Run(what, func(t *testing.T) {
 			r := start(t, func(c *Config) { c.MQTT.ReceiveMax = 2 })
 			c := r.connect(mqtt.V5, "c")
-			farewell.way(t, r, c)
+			if farewell.way == nil {
+				stopped := make(chan error, 1)
+				go func() { stopped <- r.stop() }()
+				defer func() {
+					c.cut()
+					if err := <-stopped; err != nil {
+						t.Error(err)
+					}
+				}()
+			} else {
+				farewell.way(t, r, c)
+			}
 			for {
 				g := c.must()
 				if g.Type != mqtt.TypeDisconnect {

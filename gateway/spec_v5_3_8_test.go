@@ -10,6 +10,15 @@ import (
 
 // SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK and PINGREQ.
 
+// Test_v5_MQTT_2_2_1_3: a packet id of 0 is a protocol error.
+func Test_v5_MQTT_2_2_1_3(t *testing.T) {
+	r := start(t)
+	r.punishes(publish5(2, "t", 0, "", "x"), mqtt.ProtocolError)
+	r.punishes(publish5(4, "t", 0, "", "x"), mqtt.ProtocolError)
+	r.punishes(subscribe5(0, "t", 0), mqtt.ProtocolError)
+	r.punishes(unsubscribe5(0, "t"), mqtt.ProtocolError)
+}
+
 // Test_v5_MQTT_2_2_1_6: SUBACK and UNSUBACK carry the packet id of what they answer, though many are under way.
 func Test_v5_MQTT_2_2_1_6(t *testing.T) {
 	r := start(t)
