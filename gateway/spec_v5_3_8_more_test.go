@@ -117,7 +117,7 @@ func Test_v5_MQTT_3_10_4_3_Wire(t *testing.T) { unsubackOf(t) }
 func Test_v5_MQTT_3_10_4_6_Wire(t *testing.T) { unsubackOf(t) }
 func Test_v5_MQTT_3_11_3_1_Wire(t *testing.T) { unsubackOf(t) }
 
-// unsubscribed: a filter goes only by itself, wildcards are no pattern for others; deliveries that began are completed, also after a
+// unsubackOf: a filter goes only by itself, wildcards are no pattern for others; deliveries that began are completed, also after a
 // reconnect; nothing new comes.
 func unsubackOf(t *testing.T) {
 	t.Helper()
