@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"hash/maphash"
 
-	"github.com/tidegate/tidegate/epoll"
 	"github.com/tidegate/tidegate/gateway/mqtt"
 )
 
@@ -123,9 +122,6 @@ func (a *aliasesOut) pass(limit int) {
 	a.passed[a.oldest] = passedBy{a.fresh, a.clock}
 	a.oldest = uint16((int(a.oldest) + 1) % limit)
 }
-
-// aliasOutMax is how many aliases the gateway sets up towards the device on c, if that takes as many.
-func (s *shard) aliasOutMax(*epoll.Conn) int { return s.cfg.MQTT.TopicAliasOutMax }
 
 // fits settles the topic alias of a packet that is about to be written, and tells whether the device takes it
 // [MQTT-3.1.2-24].

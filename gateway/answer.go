@@ -18,7 +18,7 @@ func (s *shard) heed(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	if p.Props.Has(mqtt.PropRequestProblemInfo) && p.Props.RequestProblemInfo == 0 {
 		d.extra().terse = true // [MQTT-3.1.2-29]
 	}
-	if n := min(int(p.Props.TopicAliasMax), s.aliasOutMax(c)); n > 0 {
+	if n := min(int(p.Props.TopicAliasMax), s.boundsOf(c).TopicAliasOutMax); n > 0 {
 		d.extra().aliasMax = uint8(n)
 	}
 }
@@ -85,18 +85,25 @@ func (s *shard) filterText(i int, t mqtt.Type, r mqtt.Reason) string {
 	return answerText(t, r)
 }
 
-// appendDisconnect writes DISCONNECT; nothing when even without words it is more than the client takes [MQTT-3.14.2-3].
-func (s *shard) appendDisconnect(dst []byte, d *device, r mqtt.Reason, text string) []byte {
+// appendDisconnect writes the DISCONNECT of a connection that ends for r; nothing when even without words it is more than the
+// client takes [MQTT-3.14.2-3].
+func (s *shard) appendDisconnect(dst []byte, c *epoll.Conn, d *device, r reason, text string) []byte {
+	if ref := s.boundsOf(c).ServerReference; r == reasonShutdown && fitsReference(ref, d.packetMax) {
+		return mqtt.AppendRedirect(dst, mqtt.UseAnotherServer, []byte(ref))
+	}
 	if d.packetMax != 0 && mqtt.DisconnectSize(0) > int(d.packetMax) {
 		return dst
 	}
-	return mqtt.AppendDisconnect(dst, d.version, r, s.says(d, text, mqtt.DisconnectSize(len(text))))
+	return mqtt.AppendDisconnect(dst, d.version, reasonTable[r].mqtt, s.says(d, text, mqtt.DisconnectSize(len(text))))
 }
 
 // sendRefusal answers CONNECT with a reason and words [MQTT-3.2.2-19].
 func (s *shard) sendRefusal(c *epoll.Conn, d *device, r mqtt.Reason, text string) {
 	s.count.refusedConnects++
 	s.connack = mqtt.ConnackOut{Reason: r, MaxQoS: allQoS, ReasonString: s.says(d, text, 0)}
+	if r == mqtt.QuotaExceeded || r == mqtt.ServerUnavailable {
+		s.redirect(c, d)
+	}
 	s.scratch = mqtt.AppendConnack(s.scratch[:0], d.version, &s.connack)
 	if d.packetMax != 0 && len(s.scratch) > int(d.packetMax) {
 		s.connack.ReasonString = nil

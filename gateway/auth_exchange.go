@@ -58,9 +58,6 @@ func (s *shard) beginLogin(c *epoll.Conn, d *device, packet []byte) bool {
 	p := &s.packet
 	m := s.gw.methods[string(p.Props.AuthMethod)]
 	d.extra().login = &login{method: m, exchange: m.Begin(p.Connect.ClientID), connect: bytes.Clone(packet)}
-	if p.Props.Has(mqtt.PropMaxPacketBytes) {
-		d.packetMax = p.Props.MaxPacketBytes // holds for AUTH, too [MQTT-3.1.2-24]
-	}
 	return s.stepLogin(c, d, p.Props.AuthData)
 }
 

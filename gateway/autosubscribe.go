@@ -46,6 +46,7 @@ func (s *shard) autoSubscribe(c *epoll.Conn, d *device) {
 	if len(s.filters) == 0 {
 		return
 	}
+	s.boundFilters(s.boundsOf(c), false)
 	s.event = session.Event{Kind: session.Subscribe, PacketID: 1, Filters: s.filters}
 	s.out.Reset()
 	d.sess.Step(s.loop.NowSec(), &s.event, &s.out)

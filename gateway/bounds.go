@@ -1,19 +1,14 @@
 package gateway
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
-	"maps"
-	"net/url"
-	"reflect"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/tidegate/tidegate/epoll"
+	"github.com/tidegate/tidegate/gateway/mqtt"
+	"github.com/tidegate/tidegate/gateway/ws"
 )
 
 // Bounds is what the devices of one listener are told and held to. Each has a setting for the whole gateway, whose value a
@@ -34,155 +29,6 @@ type Bounds struct {
 	ServerReference          string `yaml:"server_reference" doc:"mqtt.server_reference of this listener"`
 }
 
-// ListenerTexts is Config.Listeners: each element is SCHEME://ADDR, and its own bounds as the query of that URL.
-type ListenerTexts []string
-
-// Row is the form that an element has as a mapping in the YAML file: its first key is the text, the others are its query.
-func (ListenerTexts) Row() any { return ListenerRow{} }
-
-// ListenerRow is an element of Config.Listeners that is written as a mapping. What it does not give is the gateway's setting.
-type ListenerRow struct {
-	Listen string `yaml:"listen" doc:"mqtt://ADDR, ws://ADDR or any://ADDR"`
-	Bounds
-}
-
-// bounds are those of a listener that has none of its own.
-func (c *Config) bounds() Bounds {
-	m := &c.MQTT
-	return Bounds{
-		KeepAliveMax: m.KeepAliveMax, ReceiveMax: m.ReceiveMax, TopicAliasMax: m.TopicAliasMax, TopicAliasOutMax: m.TopicAliasOutMax,
-		PacketBytesMax: c.Limits.PacketBytesMax, ExpiryMax: c.Session.ExpiryMax, MaxQoS: m.MaxQoS, RetainAvailable: m.RetainAvailable,
-		WildcardAvailable: m.WildcardAvailable, SharedAvailable: m.SharedAvailable, SubscriptionIDsAvailable: m.SubscriptionIDsAvailable,
-		ServerReference: m.ServerReference,
-	}
-}
-
-// boundPath is the gateway's setting for a bound.
-func boundPath(name string) string {
-	switch name {
-	case "expiry_max":
-		return "session." + name
-	case "packet_bytes_max":
-		return "limits." + name
-	}
-	return "mqtt." + name
-}
-
-// listenerBounds are the bounds of a listener: its own, and the gateway's where it has none. path is the listener's; only its
-// own are judged here.
-func (c *Config) listenerBounds(v *validator, path string, l Listener) Bounds {
-	b := c.bounds()
-	own, err := url.ParseQuery(l.Query)
-	if err != nil {
-		v.add(path, fmt.Sprintf("%q is not a list of bounds: %v", l.Query, err), "NAME=VALUE&NAME=VALUE, such as max_qos=1")
-		return b
-	}
-	good := map[string]bool{}
-	for _, name := range slices.Sorted(maps.Keys(own)) {
-		field, known := b.field(name)
-		if !known {
-			v.add(path, fmt.Sprintf("%q is no bound of a listener", name), "one of "+strings.Join(boundNames(), ", "))
-			continue
-		}
-		message := "stands here twice"
-		if len(own[name]) == 1 {
-			message = setField(field, own[name][0])
-		}
-		if message != "" {
-			v.add(path+"."+name, message, "")
-			continue
-		}
-		good[name] = true
-	}
-	b.validate(v, func(name string) string {
-		if !good[name] {
-			return ""
-		}
-		return path + "." + name
-	})
-	return b
-}
-
-// field is the field of b that has a name in YAML.
-func (b *Bounds) field(name string) (field reflect.Value, known bool) {
-	all := reflect.ValueOf(b).Elem()
-	for f := range all.Type().Fields() {
-		if f.Tag.Get("yaml") == name {
-			return all.FieldByIndex(f.Index), true
-		}
-	}
-	return field, false
-}
-
-func boundNames() (names []string) {
-	for f := range reflect.TypeFor[Bounds]().Fields() {
-		names = append(names, f.Tag.Get("yaml"))
-	}
-	return names
-}
-
-// setField fills a field of Bounds from text; the message names what was wanted.
-func setField(field reflect.Value, text string) (message string) {
-	var value any
-	var err error
-	wants := ""
-	switch field.Interface().(type) {
-	case time.Duration:
-		value, err = time.ParseDuration(text)
-		wants = "a time such as 30s, 5m or 24h"
-	case int:
-		value, err = strconv.Atoi(text)
-		wants = "a whole number"
-	case bool:
-		value, err = strconv.ParseBool(text)
-		wants = "true or false"
-	default:
-		value = text
-	}
-	if err != nil {
-		return fmt.Sprintf("wants %s, not %q", wants, text)
-	}
-	field.Set(reflect.ValueOf(value))
-	return ""
-}
-
-// serverReferenceBytesMax keeps CONNACK and DISCONNECT with a Server Reference small.
-const serverReferenceBytesMax = 1024
-
-// validate judges the bounds that path has a path for.
-func (b *Bounds) validate(v *validator, path func(name string) string) {
-	for _, n := range []struct {
-		name           string
-		got, low, high int
-	}{
-		{"receive_max", b.ReceiveMax, 1, 65535}, {"topic_alias_max", b.TopicAliasMax, 0, 65535},
-		{"topic_alias_out_max", b.TopicAliasOutMax, 0, 255}, {"packet_bytes_max", b.PacketBytesMax, 128, 256 << 20},
-		{"max_qos", b.MaxQoS, 0, 2},
-	} {
-		if at := path(n.name); at != "" {
-			v.between(at, n.got, n.low, n.high)
-		}
-	}
-	if at := path("expiry_max"); at != "" {
-		v.seconds(at, b.ExpiryMax, time.Second)
-	}
-	if at := path("keep_alive_max"); at != "" {
-		v.seconds(at, b.KeepAliveMax, 0)
-		if b.KeepAliveMax > 65535*time.Second {
-			v.add(at, "MQTT can express 18h12m15s at most", "0 for no bound")
-		}
-	}
-	if at := path("server_reference"); at != "" && !plainText(b.ServerReference, serverReferenceBytesMax) {
-		v.add(at, fmt.Sprintf("not a text of at most %d bytes without control characters", serverReferenceBytesMax),
-			"addresses separated by spaces, such as other.example:1883")
-	}
-}
-
-// plainText tells that s may be shown to a device as an MQTT string.
-func plainText(s string, bytesMax int) bool {
-	return len(s) <= bytesMax && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
-}
-
 // openBounds works out the bounds of every listener.
 func (g *Gateway) openBounds() error {
 	for i, text := range g.cfg.Listeners {
@@ -190,7 +36,8 @@ func (g *Gateway) openBounds() error {
 		if err != nil {
 			return err
 		}
-		g.bounds = append(g.bounds, g.cfg.listenerBounds(&validator{}, fmt.Sprintf("listeners[%d]", i), l))
+		b := g.cfg.listenerBounds(&validator{}, fmt.Sprintf("listeners[%d]", i), l) // Validate has judged them
+		g.bounds, g.retains = append(g.bounds, b), g.retains || b.RetainAvailable
 	}
 	return nil
 }
@@ -205,3 +52,88 @@ func largest[T cmp.Ordered](all []Bounds, of func(b *Bounds) T) (most T) {
 	}
 	return most
 }
+
+// wsLimits are the bounds of a listener for frames, by what they carry.
+func wsLimits(b *Bounds, connectBytesMax int) (limits [wireCount]ws.Limits) {
+	for i := range limits {
+		limits[i] = ws.Limits{MessageBytesMax: b.PacketBytesMax, FragmentsMax: fragmentsMax}
+	}
+	// One WebSocket message may carry several packets [MQTT-6.0.0-2], and CONNECT comes before anything is told.
+	limits[wireFrameMQTT].MessageBytesMax = max(4*b.PacketBytesMax, connectBytesMax)
+	return limits
+}
+
+// expirySec is how long a session outlives its connection that is to do so for asked seconds.
+func (b *Bounds) expirySec(asked uint32) uint32 { return min(asked, uint32(b.ExpiryMax.Seconds())) }
+
+// tell puts into CONNACK what an MQTT 5 client has to keep to.
+func (b *Bounds) tell(out *mqtt.ConnackOut) {
+	out.ReceiveMax = uint16(b.ReceiveMax)
+	out.TopicAliasMax = uint16(b.TopicAliasMax)
+	out.MaxPacketBytes = uint32(b.PacketBytesMax)
+	out.MaxQoS = byte(b.MaxQoS) // [MQTT-3.2.2-9]
+	out.RetainUnavailable = !b.RetainAvailable
+	out.WildcardUnavailable = !b.WildcardAvailable
+	out.SharedUnavailable = !b.SharedAvailable
+	out.SubIDUnavailable = !b.SubscriptionIDsAvailable
+}
+
+// refuseWill holds the will of a CONNECT against the bounds.
+func (b *Bounds) refuseWill(q *mqtt.Connect) refusal {
+	switch {
+	case !q.HasWill:
+	case int(q.WillQoS) > b.MaxQoS: // [MQTT-3.2.2-12]
+		return refusedWillQoS
+	case q.WillRetain && !b.RetainAvailable: // [MQTT-3.2.2-13]
+		return refusedWillRetain
+	}
+	return refusedNot
+}
+
+// refusePublish holds a PUBLISH against the bounds; what it refuses ends the connection. An MQTT 5 client was told in CONNACK
+// [MQTT-3.2.2-11] [MQTT-3.2.2-14]; one of 3.x could not be, nor can it be told now.
+func (b *Bounds) refusePublish(p *mqtt.Packet) mqtt.Reason {
+	switch {
+	case int(p.QoS) > b.MaxQoS:
+		return mqtt.QoSNotSupported
+	case p.Retain && !b.RetainAvailable:
+		return mqtt.RetainNotSupported
+	}
+	return mqtt.Success
+}
+
+// refuseFilter is why a filter is not taken. The standard also lets a server end the connection over it; refusing the one filter
+// in SUBACK does less harm, and 3.x clients understand it, too.
+func (b *Bounds) refuseFilter(filter []byte, withID bool) refusal {
+	switch {
+	case withID && !b.SubscriptionIDsAvailable:
+		return refusedSubID
+	case !b.SharedAvailable && bytes.HasPrefix(filter, []byte("$share/")):
+		return refusedShared
+	case !b.WildcardAvailable && bytes.ContainsAny(filter, "+#"):
+		return refusedWildcard
+	}
+	return refusedNot
+}
+
+// boundFilters holds the filters of a subscription, in s.filters, against the bounds. A QoS above the maximum is lowered, not
+// refused [MQTT-3.2.2-10]; where there are no retained messages, none are sent.
+func (s *shard) boundFilters(b *Bounds, withID bool) {
+	for i := range s.filters {
+		f := &s.filters[i]
+		f.QoS = min(f.QoS, uint8(b.MaxQoS))
+		if !b.RetainAvailable {
+			f.RetainHandling = neverRetained
+		}
+		if f.Refuse != 0 {
+			continue
+		}
+		refused := b.refuseFilter(f.Topic, withID)
+		if f.Refuse = uint8(refused.code()); i < len(s.refused) {
+			s.refused[i] = refused
+		}
+	}
+}
+
+// neverRetained is the Retain Handling that wants no retained messages (MQTT 5 §3.8.3.1).
+const neverRetained = 2

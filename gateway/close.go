@@ -93,14 +93,14 @@ func (s *shard) goodbye(c *epoll.Conn, d *device, r reason, text string) {
 	switch d.wire {
 	case wireMQTT:
 		if live && d.version == mqtt.V5 && r > reasonPeerReset {
-			c.End(s.appendDisconnect(c.Begin(), d, code.mqtt, text))
+			c.End(s.appendDisconnect(c.Begin(), c, d, r, text))
 		}
 	case wireFrameMQTT:
 		dst := c.Begin()
 		if live && d.version == mqtt.V5 && r > reasonPeerReset {
 			var mark int
 			dst, mark = ws.BeginFrame(dst)
-			dst = ws.EndFrame(s.appendDisconnect(dst, d, code.mqtt, text), mark, ws.OpBinary)
+			dst = ws.EndFrame(s.appendDisconnect(dst, c, d, r, text), mark, ws.OpBinary)
 		}
 		c.End(ws.AppendClose(dst, code.ws, ""))
 	case wirePlain, wireJSON, wireEcho:

@@ -35,7 +35,11 @@ func (s *shard) onFirstPacket(c *epoll.Conn, d *device, packet []byte) (ok bool)
 		s.refuse(c, d, r, packetText(mqtt.TypeConnect, r))
 		return false
 	}
-	if refused := s.checkConnect(d, &s.packet); refused != refusedNot {
+	refused := s.checkConnect(d, &s.packet)
+	if refused == refusedNot {
+		refused = s.boundsOf(c).refuseWill(&s.packet.Connect)
+	}
+	if refused != refusedNot {
 		s.refuse(c, d, refused.code(), refused.text())
 		return false
 	}
@@ -83,8 +87,6 @@ func (s *shard) checkConnect(d *device, p *mqtt.Packet) refusal {
 		return refusedWillReserved
 	case !s.topicWithin(q.WillTopic):
 		return s.topicFault(q.WillTopic, refusedWillBytes)
-	case q.WillRetain && !s.cfg.MQTT.RetainAvailable: // [MQTT-3.2.2-13]
-		return refusedWillRetain
 	case q.WillProps.Has(mqtt.PropPayloadFormat) && q.WillProps.PayloadFormat == 1 && !utf8.Valid(q.WillPayload):
 		return refusedWillFormat
 	}
@@ -101,6 +103,7 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	}
 	in := session.Connect{
 		ClientID: q.ClientID, CleanStart: q.CleanStart, Version: uint8(p.Version), ReceiveMax: 65535,
+		InboundMax: uint16(s.boundsOf(c).ReceiveMax),
 	}
 	if p.Version == mqtt.V5 {
 		if p.Props.Has(mqtt.PropSessionExpiry) {
@@ -112,6 +115,8 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	} else if !q.CleanStart {
 		in.ExpirySec = 0xFFFFFFFF
 	}
+	asked := in.ExpirySec
+	in.ExpirySec = s.boundsOf(c).expirySec(asked)
 	if s.cfg.NATS.HeaderUser && q.HasUsername && len(s.gw.methods) == 0 { // where names are proved, others are not shown beside them
 		d.extra().user = append([]byte(nil), q.Username...)
 	}
@@ -137,7 +142,7 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	s.claim(c, sess, q.CleanStart)
 	// CONNACK comes first [MQTT-3.2.0-1], what is in flight second, and then what the connect set off, which may be a will for
 	// this very session.
-	if !s.acknowledgeConnect(c, d, p, in.ExpirySec, present, assigned) {
+	if !s.acknowledgeConnect(c, d, p, asked, present, assigned) {
 		return
 	}
 	s.event = session.Event{Kind: session.Resume}
@@ -193,22 +198,21 @@ func (s *shard) acknowledgeConnect(c *epoll.Conn, d *device, p *mqtt.Packet, exp
 	*out = mqtt.ConnackOut{SessionPresent: present, MaxQoS: allQoS}
 	d.keepAliveSec = p.Connect.KeepAliveSec
 	if d.version == mqtt.V5 {
-		limit := uint32(s.cfg.MQTT.KeepAliveMax.Seconds())
+		b := s.boundsOf(c)
+		limit := uint32(b.KeepAliveMax.Seconds())
 		if asked := uint32(d.keepAliveSec); limit > 0 && (asked == 0 || asked > limit) {
 			d.keepAliveSec = uint16(limit)
 			out.HasServerKeepAlive, out.ServerKeepAliveSec = true, d.keepAliveSec
 		}
-		if limit := uint32(s.cfg.Session.ExpiryMax.Seconds()); expirySec > limit {
-			out.HasSessionExpiry, out.SessionExpirySec = true, limit
+		if lasts := b.expirySec(expirySec); lasts != expirySec {
+			out.HasSessionExpiry, out.SessionExpirySec = true, lasts
 		}
 		if assigned {
 			out.AssignedClientID = p.Connect.ClientID
 		}
-		out.ReceiveMax = uint16(s.cfg.MQTT.ReceiveMax)
-		out.TopicAliasMax = uint16(s.cfg.MQTT.TopicAliasMax)
-		out.MaxPacketBytes = uint32(s.cfg.Limits.PacketBytesMax)
-		out.RetainUnavailable = !s.cfg.MQTT.RetainAvailable
+		b.tell(out)
 		d.nameMethod(out)
+		s.tellResponseInformation(d, p, out)
 	}
 	packet := mqtt.AppendConnack(s.scratch[:0], d.version, out)
 	if d.packetMax != 0 && len(packet) > int(d.packetMax) {

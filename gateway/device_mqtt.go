@@ -15,7 +15,7 @@ import (
 func (s *shard) onPackets(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 	now := s.loop.NowSec()
 	for {
-		limit := s.cfg.Limits.PacketBytesMax
+		limit := s.boundsOf(c).PacketBytesMax
 		if d.state == stateOpening {
 			limit = s.cfg.Limits.ConnectBytesMax
 		}
@@ -183,6 +183,10 @@ func (s *shard) apply(c *epoll.Conn, d *device, out *session.Out) bool {
 // onPublish takes a message from the device.
 func (s *shard) onPublish(c *epoll.Conn, d *device, p *mqtt.Packet, ev *session.Event) bool {
 	m := &s.message
+	if r := s.boundsOf(c).refusePublish(p); r != mqtt.Success {
+		s.close(c, d, reasonOfMQTT(r))
+		return false
+	}
 	*m = session.Message{Topic: p.Topic, Payload: p.Payload, QoS: p.QoS, Retain: p.Retain, From: d.sess, User: d.user()}
 	if d.version == mqtt.V5 && !s.publishProperties(c, d, p, m) {
 		return false
@@ -191,10 +195,6 @@ func (s *shard) onPublish(c *epoll.Conn, d *device, p *mqtt.Packet, ev *session.
 		m.Topic = s.rewrite(m.Topic, d.sess.ClientID(), false)
 	}
 	refused := s.checkPublish(p, m)
-	if refused == refusedRetain { // the client was told in CONNACK [MQTT-3.2.2-14]
-		s.close(c, d, reasonRetain)
-		return false
-	}
 	if refused != refusedNot {
 		s.refusePublish(c, d, p, refused)
 		return true
@@ -226,7 +226,7 @@ func (s *shard) publishProperties(c *epoll.Conn, d *device, p *mqtt.Packet, m *s
 	if props.Has(mqtt.PropTopicAlias) {
 		// An alias above what CONNACK allowed is an error [MQTT-3.3.2-9].
 		alias := int(props.TopicAlias)
-		if alias == 0 || alias > s.cfg.MQTT.TopicAliasMax {
+		if alias == 0 || alias > s.boundsOf(c).TopicAliasMax {
 			s.close(c, d, reasonTopicAlias)
 			return false
 		}
@@ -270,8 +270,6 @@ func saturatingAdd(now, sec uint32) uint32 {
 // checkPublish tells whether the gateway takes a message.
 func (s *shard) checkPublish(p *mqtt.Packet, m *session.Message) refusal {
 	switch {
-	case m.Retain && !s.cfg.MQTT.RetainAvailable:
-		return refusedRetain
 	case len(m.Topic) == 0:
 		return refusedAlias
 	case bus.Reserved(m.Topic):
@@ -358,6 +356,7 @@ func (s *shard) onSubscribe(c *epoll.Conn, d *device, p *mqtt.Packet, ev *sessio
 	if d.version == mqtt.V5 && len(p.Props.SubscriptionIDs) > 0 {
 		ev.SubID = p.Props.SubscriptionIDs[0]
 	}
+	s.boundFilters(s.boundsOf(c), ev.SubID != 0)
 	s.out.Reset()
 	d.sess.Step(s.loop.NowSec(), ev, &s.out)
 	answer := s.scratch3[:0]
@@ -378,7 +377,7 @@ func (s *shard) onDisconnect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 			d.reason, ev.KeepWill = reasonDisconnectWithWill, true
 		}
 		if p.Props.Has(mqtt.PropSessionExpiry) {
-			ev.SetExpiry, ev.ExpirySec = true, p.Props.SessionExpirySec
+			ev.SetExpiry, ev.ExpirySec = true, s.boundsOf(c).expirySec(p.Props.SessionExpirySec)
 			// A session that was to end with the connection can't be prolonged [MQTT-3.1.2-23], §3.14.2.2.2.
 			if ev.ExpirySec != 0 && (d.more == nil || d.more.expiry == 0) {
 				d.reason = reasonNone

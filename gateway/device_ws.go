@@ -150,7 +150,7 @@ func (s *shard) onFrames(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 		if len(raw) == 0 || s.unread(c) || s.overworked(c) {
 			break
 		}
-		chunk, size, code := d.reader.Next(raw, &s.wsLimits[d.wire])
+		chunk, size, code := d.reader.Next(raw, &s.wsLimits[c.Listener()][d.wire])
 		if code != 0 {
 			s.close(c, d, reasonOfWS(code))
 			return nil

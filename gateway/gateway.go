@@ -23,6 +23,7 @@ type Gateway struct {
 	log       zerolog.Logger
 	shards    []*shard
 	bounds    []Bounds // by listener
+	retains   bool     // there is a listener with retained messages
 	bus       *bus.Bus
 	interests *interests
 	retained  retainedStore

@@ -110,7 +110,7 @@ func (s *shard) onJSONPublish(c *epoll.Conn, d *device, cmd *command) bool {
 	case err != nil:
 	case !s.mayPublish(topic):
 		err = errBadTopic
-	case cmd.Retain && !s.cfg.MQTT.RetainAvailable:
+	case cmd.Retain && !s.boundsOf(c).RetainAvailable:
 		err = errRetainFull
 	case !s.fitsNATS(&session.Message{Topic: topic, Payload: data, From: d.sess}):
 		err = errTooLarge
@@ -131,11 +131,12 @@ func (s *shard) mayPublish(topic []byte) bool {
 // onJSONSubscribe subscribes; the answer waits until NATS knows the subscription.
 func (s *shard) onJSONSubscribe(c *epoll.Conn, d *device, cmd *command) bool {
 	filter := []byte(cmd.Filter)
-	if !mqtt.ValidFilter(filter) || s.checkFilter(filter) != refusedNot {
+	if !mqtt.ValidFilter(filter) || s.checkFilter(filter) != refusedNot || s.boundsOf(c).refuseFilter(filter, false) != refusedNot {
 		s.answer(c, &reply{ID: cmd.ID, Error: errBadFilter})
 		return true
 	}
 	s.filters = append(s.filters[:0], session.Filter{Topic: filter})
+	s.boundFilters(s.boundsOf(c), false)
 	s.event = session.Event{Kind: session.Subscribe, PacketID: 1, Filters: s.filters}
 	s.out.Reset()
 	d.sess.Step(s.loop.NowSec(), &s.event, &s.out)

@@ -14,7 +14,7 @@ import (
 func (s *shard) openPlain(c *epoll.Conn, d *device) {
 	id := d.more.clientID
 	s.out.Reset()
-	sess, _ := s.table.Open(s.loop.NowSec(), &session.Connect{ClientID: id, CleanStart: true, Version: uint8(mqtt.V5)}, uint64(c.Handle()), &s.out)
+	sess, _ := s.table.Open(s.loop.NowSec(), &session.Connect{ClientID: id, CleanStart: true, Version: uint8(mqtt.V5), InboundMax: uint16(s.boundsOf(c).ReceiveMax)}, uint64(c.Handle()), &s.out)
 	if sess == nil {
 		s.out.Reset()
 		s.close(c, d, reasonQuota)
@@ -28,6 +28,7 @@ func (s *shard) openPlain(c *epoll.Conn, d *device) {
 	s.applyTable(&s.out)
 	s.scratch2 = appendPattern(s.scratch2[:0], s.cfg.WebSocket.DownTopic, string(id))
 	s.filters = append(s.filters[:0], session.Filter{Topic: s.scratch2})
+	s.boundFilters(s.boundsOf(c), false)
 	s.event = session.Event{Kind: session.Subscribe, PacketID: 1, Filters: s.filters}
 	s.out.Reset()
 	sess.Step(s.loop.NowSec(), &s.event, &s.out)

@@ -128,7 +128,6 @@ const (
 	refusedSessions
 	refusedFull
 	refusedDraining
-	refusedRetain
 	refusedReserved
 	refusedPayloadFormat
 	refusedForNATS
@@ -142,10 +141,14 @@ const (
 	refusedTopicBytes
 	refusedTopicLevels
 	refusedTopicMapping
+	refusedSubID
+	refusedShared
+	refusedWildcard
 	refusedWillReserved
 	refusedWillBytes
 	refusedWillLevels
 	refusedWillMapping
+	refusedWillQoS
 	refusedWillRetain
 	refusedWillFormat
 	refusalCount
@@ -163,7 +166,6 @@ var refusals = [refusalCount]struct {
 	refusedSessions:      {mqtt.QuotaExceeded, "more sessions than session.max; try again later"},
 	refusedFull:          {mqtt.QuotaExceeded, "more connections than limits.connections_max or descriptors allow; try again later"},
 	refusedDraining:      {mqtt.ServerUnavailable, "the gateway is stopping; connect again"},
-	refusedRetain:        {mqtt.RetainNotSupported, reasonTexts[reasonRetain]},
 	refusedReserved:      {mqtt.NotAuthorized, "topics that begin with $, _INBOX, _R_, _GR_ or _TG are not for devices to publish to"},
 	refusedPayloadFormat: {mqtt.PayloadFormatInvalid, reasonTexts[reasonPayloadFormat]},
 	refusedForNATS:       {mqtt.QuotaExceeded, "topic, properties or payload are more than NATS takes in one message"}, // PUBACK and PUBREC know no 0x95 (MQTT 5 §3.4.2.1)
@@ -177,6 +179,10 @@ var refusals = [refusalCount]struct {
 	// UNSUBACK knows no 0x97 [MQTT-3.11.3-2].
 	refusedUnsubscribeCount: {mqtt.ImplementationSpecificError, "more filters in one packet than mqtt.filters_max"},
 
+	refusedSubID:    {mqtt.SubscriptionIdentifiersNotSupported, "subscription identifiers are switched off: mqtt.subscription_ids_available"},
+	refusedShared:   {mqtt.SharedSubscriptionsNotSupported, "shared subscriptions are switched off: mqtt.shared_available"},
+	refusedWildcard: {mqtt.WildcardSubscriptionsNotSupported, "filters with wildcards are switched off: mqtt.wildcard_available"},
+
 	refusedTopicBytes:   {mqtt.TopicNameInvalid, "topic is longer than mqtt.topic_bytes_max"},
 	refusedTopicLevels:  {mqtt.TopicNameInvalid, "topic has more levels than mqtt.topic_levels_max"},
 	refusedTopicMapping: {mqtt.TopicNameInvalid, "topic is none that NATS's own MQTT takes, and mqtt.strict_mapping is on"},
@@ -185,6 +191,7 @@ var refusals = [refusalCount]struct {
 	refusedWillBytes:    {mqtt.TopicNameInvalid, "will topic is longer than mqtt.topic_bytes_max"},
 	refusedWillLevels:   {mqtt.TopicNameInvalid, "will topic has more levels than mqtt.topic_levels_max"},
 	refusedWillMapping:  {mqtt.TopicNameInvalid, "will topic is none that NATS's own MQTT takes, and mqtt.strict_mapping is on"},
+	refusedWillQoS:      {mqtt.QoSNotSupported, "QoS of the will is above mqtt.max_qos (Maximum QoS in CONNACK)"},
 	refusedWillRetain:   {mqtt.RetainNotSupported, "will is to be retained, but retained messages are switched off: mqtt.retain_available"},
 	refusedWillFormat:   {mqtt.PayloadFormatInvalid, "will payload is not UTF-8, which Payload Format Indicator 1 says"},
 }

@@ -16,7 +16,7 @@ func (s *shard) route(m *session.Message) {
 	}
 	s.count.messagesIn[m.QoS&3]++
 	s.count.payloadIn += uint64(len(m.Payload))
-	if m.Retain && s.cfg.MQTT.RetainAvailable && !s.gw.retained.set(s.loop.NowSec(), m) {
+	if m.Retain && s.gw.retains && !s.gw.retained.set(s.loop.NowSec(), m) {
 		s.count.retainedFull++
 	}
 	client := ""

@@ -42,9 +42,9 @@ type shard struct {
 
 	listeners []listenerKind // by the loop's listener index
 	upgrade   ws.Policy
-	noUpgrade ws.Policy // while there is no room
-	refusing  int       // connections that are only told to go
-	wsLimits  [wireCount]ws.Limits
+	noUpgrade ws.Policy              // while there is no room
+	refusing  int                    // connections that are only told to go
+	wsLimits  [][wireCount]ws.Limits // by the loop's listener index
 
 	resting []epoll.Handle // connections that have had their turn in this tick
 	work    int            // subscriptions visited for the connection whose turn it is
@@ -100,20 +100,18 @@ func newShard(g *Gateway, index int) (*shard, error) {
 		replays:  map[*session.Subscription]*replay{},
 		rewrites: newRewriteRules(g.cfg.TopicRewrite),
 	}
-	limits := sessionLimits(&g.cfg)
+	limits := sessionLimits(&g.cfg, g.bounds)
 	limits.Strategy, limits.GroupStrategies = g.interests.shared.usual, g.interests.shared.named
 	limits.GroupLive = func(interest uint32) bool { return g.interests.liveElsewhere(index, interest) }
 	s.table, s.lastValues = session.NewTable(limits), g.cfg.Session.LastValue
 	s.upgrade = ws.Policy{Origins: g.cfg.WebSocket.Origins, Accept: s.acceptUpgrade}
 	s.noUpgrade = noUpgrade(g.cfg.WebSocket.Origins)
-	for i := range s.wsLimits {
-		s.wsLimits[i] = ws.Limits{MessageBytesMax: g.cfg.Limits.PacketBytesMax, FragmentsMax: fragmentsMax}
+	for i := range g.bounds {
+		s.wsLimits = append(s.wsLimits, wsLimits(&g.bounds[i], g.cfg.Limits.ConnectBytesMax))
 	}
-	// One WebSocket message may carry several packets [MQTT-6.0.0-2].
-	s.wsLimits[wireFrameMQTT].MessageBytesMax = 4 * g.cfg.Limits.PacketBytesMax
 	var err error
 	s.loop, err = epoll.New(epoll.Options{
-		TailBytesMax: g.cfg.Limits.PacketBytesMax + 128<<10,
+		TailBytesMax: largest(g.bounds, func(b *Bounds) int { return b.PacketBytesMax }) + 128<<10,
 		Admit:        s.admit,
 		StallSec:     uint32(g.cfg.Limits.StallTime.Seconds()),
 	}, s, s)
@@ -123,15 +121,17 @@ func newShard(g *Gateway, index int) (*shard, error) {
 // receiveMaxV3 is how many QoS 1 and 2 messages a 3.x device may have unacknowledged at least: it can't be told a limit.
 const receiveMaxV3 = 2048
 
-func sessionLimits(c *Config) *session.Limits {
+// sessionLimits are those of a shard's table. What a listener bounds itself is the largest of them here, and each connection
+// is held to its own before.
+func sessionLimits(c *Config, bounds []Bounds) *session.Limits {
 	policy := map[string]session.QueuePolicy{
 		"drop-oldest": session.DropOldest, "drop-newest": session.DropNewest, "disconnect": session.Disconnect,
 	}[c.Session.QueuePolicy]
 	return &session.Limits{
 		QueueCountMax: cmp.Or(c.Session.QueueCountMax, -1), QueueBytesMax: c.Session.QueueBytesMax, QueuePolicy: policy, TableBytesMax: c.Session.BytesMax,
 		QueueQoS0: c.Session.QueueQoS0, InflightMax: uint16(c.MQTT.InflightMax), ReceiveMax: uint16(c.MQTT.ReceiveMax),
-		ReceiveMaxV3: uint16(max(c.MQTT.ReceiveMax, receiveMaxV3)), InflightBytesMax: c.Session.QueueBytesMax,
-		SubscriptionsMax: c.Limits.SubscriptionsMax, ExpiryMaxSec: uint32(c.Session.ExpiryMax.Seconds()), SessionsMax: c.Session.Max,
+		ReceiveMaxV3: uint16(max(largest(bounds, func(b *Bounds) int { return b.ReceiveMax }), receiveMaxV3)), InflightBytesMax: c.Session.QueueBytesMax,
+		SubscriptionsMax: c.Limits.SubscriptionsMax, ExpiryMaxSec: largest(bounds, func(b *Bounds) uint32 { return b.expirySec(session.Never) }), SessionsMax: c.Session.Max,
 	}
 }
 

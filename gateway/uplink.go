@@ -167,7 +167,7 @@ func (s *shard) waitForRoom(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 	d.partialSec = 0
 	at := min(int(d.looked), len(p)) // whole packets before it have been looked at
 	for {
-		packet, n, r := mqtt.Next(p[at:], s.cfg.Limits.PacketBytesMax)
+		packet, n, r := mqtt.Next(p[at:], s.boundsOf(c).PacketBytesMax)
 		if r != mqtt.Success || n == 0 {
 			break
 		}
