@@ -145,6 +145,9 @@ func TestServerReferenceDrain(t *testing.T) {
 	without, _ := r.connectOn(r.open(mqtt.V5, r.any), "without")
 	old := r.connect(mqtt.V311, "old")
 	small, _ := r.connectOn(r.open(mqtt.V5, r.mqtt), "small", func(o *mqtt.ConnectOut) { o.MaxPacketBytes = 30 })
+	wrong := r.connect(mqtt.V5, "wrong")
+	wrong.write(wrong.connectPacket("again"))
+	wrong.endsWith(mqtt.ProtocolError, 0) // another server would not help
 	stopped := make(chan error, 1)
 	go func() { stopped <- r.stop() }()
 	for _, c := range []*client{tcp, framed} {
