@@ -199,12 +199,12 @@ func TestReplayBudget(t *testing.T) {
 		m := testMessage(fmt.Sprintf("a/%03d", i))
 		store.set(1, &m)
 	}
-	p := replay{snapshot: store.topics.Copy(), next: "a"}
+	p := replay{born: store.born, next: "a"}
 	p.want.Filter = "a/+"
 	got, steps := 0, 0
 	for done := false; !done; steps++ {
 		var n int
-		n, done = p.step(64, func(string) bool { got++; return true })
+		n, done = p.step(&store, 64, func(string) bool { got++; return true })
 		if n > 64 {
 			t.Fatalf("visited %d", n)
 		}

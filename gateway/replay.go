@@ -5,18 +5,17 @@ import (
 
 	"github.com/tidegate/tidegate/epoll"
 	"github.com/tidegate/tidegate/session"
-	"github.com/tidwall/btree"
 )
 
 // replay is the retained messages still to be sent for one subscription. Owned by one shard.
 type replay struct {
-	owner    uint64 // connection the subscription was made on
-	sess     *session.Session
-	want     session.Replay
-	from     *retainedStore
-	snapshot *btree.Map[string, *retainedMsg]
-	next     string // topic to go on with
-	blocked  bool   // the last step stopped because the device could take no more
+	owner   uint64 // connection the subscription was made on
+	sess    *session.Session
+	want    session.Replay
+	from    *retainedStore
+	born    uint64 // topics that got their first message since come live, and only so
+	next    string // topic to go on with
+	blocked bool   // the last step stopped because the device could take no more
 }
 
 // begin starts the replay of what matches want; nil when nothing is retained at all.
@@ -26,7 +25,7 @@ func (r *retainedStore) begin(sess *session.Session, want session.Replay) *repla
 	if r.topics.Len() == 0 {
 		return nil
 	}
-	return &replay{owner: sess.Owner(), sess: sess, want: want, from: r, snapshot: r.topics.Copy(), next: literalPrefix(want.Filter)}
+	return &replay{owner: sess.Owner(), sess: sess, want: want, from: r, born: r.born, next: literalPrefix(want.Filter)}
 }
 
 // literalPrefix is what every topic that matches filter begins with.
@@ -38,33 +37,26 @@ func literalPrefix(filter string) string {
 	return filter
 }
 
-// step visits up to n topics and calls deliver for those that match; it returns how many it visited, and whether the replay
+// step visits up to n topics of r and calls deliver for those that match; it returns how many it visited, and whether the replay
 // is complete. deliver returns false to be asked for the same topic again.
-func (p *replay) step(n int, deliver func(topic string) bool) (visited int, done bool) {
+func (p *replay) step(r *retainedStore, n int, deliver func(topic string) bool) (visited int, done bool) {
 	p.blocked = false
 	prefix := literalPrefix(p.want.Filter)
 	if prefix == p.want.Filter { // no wildcard, one topic
-		_, ok := p.snapshot.Get(prefix)
-		p.blocked = ok && !deliver(prefix)
+		m := r.get(prefix)
+		p.blocked = m != nil && m.born <= p.born && !deliver(prefix)
 		return 1, !p.blocked
 	}
-	done = true
-	p.snapshot.Ascend(p.next, func(topic string, _ *retainedMsg) bool {
-		if !strings.HasPrefix(topic, prefix) {
-			return false
+	var room [replayShare]string
+	topics, visited, on := r.page(room[:0], p.want.Filter, prefix, p.next, p.born, n)
+	for _, topic := range topics {
+		if !deliver(topic) {
+			p.next, p.blocked = topic, true
+			return visited, false
 		}
-		if visited == n {
-			p.next, done = topic, false
-			return false
-		}
-		visited++
-		if matches(p.want.Filter, topic) && !deliver(topic) {
-			p.next, p.blocked, done = topic, true, false
-			return false
-		}
-		return true
-	})
-	return visited, done
+	}
+	p.next = on
+	return visited, on == ""
 }
 
 // replayBudget is how many topics all replays of a shard visit in one tick, replayShare how many of these one may: a wildcard over a
@@ -96,7 +88,7 @@ func (s *shard) stepReplays() {
 			budget--
 			continue
 		}
-		visited, done := r.step(min(budget, replayShare), func(topic string) bool { return s.deliverRetained(r, topic) })
+		visited, done := r.step(r.from, min(budget, replayShare), func(topic string) bool { return s.deliverRetained(r, topic) })
 		budget -= max(1, visited)
 		if done {
 			delete(s.replays, sub)
@@ -122,7 +114,7 @@ func (s *shard) deliverRetained(r *replay, topic string) bool {
 	case r.sess.Queued() >= max(1, s.cfg.Session.QueueCountMax/2):
 		return false
 	}
-	// What is sent is what the topic has now: the snapshot only says where to look. An older one could follow a newer live message.
+	// What is sent is what the topic has now. An older one could follow a newer live message.
 	m := r.from.get(topic)
 	switch {
 	case m == nil, r.want.NoLocal && m.from == r.sess.ClientID():
@@ -130,6 +122,8 @@ func (s *shard) deliverRetained(r *replay, topic string) bool {
 	case m.over(now):
 		r.from.dropExpired(topic, m)
 		return true
+	case !s.fitsQueue(r.sess, len(topic)+len(m.props)+len(m.payload)):
+		return false
 	}
 	s.replayMsg = session.Message{
 		Topic: append(s.replayTopic[:0], topic...), Payload: m.payload, Props: m.props, QoS: m.qos, Retain: true,
@@ -144,4 +138,10 @@ func (s *shard) deliverRetained(r *replay, topic string) bool {
 		Kind: session.Deliver, Msg: &s.replayMsg, QoS: r.want.QoS, Retain: true, SubIDs: s.subIDs,
 	})
 	return true
+}
+
+// fitsQueue tells whether a session can take a message of this size without dropping one: it is sent at once, or the queue keeps half of
+// its bytes for what comes live. One that is larger waits until it can be sent at once.
+func (s *shard) fitsQueue(sess *session.Session, size int) bool {
+	return sess.Ready() || sess.QueuedBytes()+size <= s.cfg.Session.QueueBytesMax/2 && s.table.KeptBytes()+size <= s.cfg.Session.BytesMax/2
 }

@@ -9,15 +9,17 @@ import (
 )
 
 // retainedStore holds the last retained message of every topic, in order of topics, shared by all shards. Its lock is
-// held for memory work only. A replay reads a copy-on-write snapshot, so that a long one neither blocks nor is cut.
+// held for memory work only. A replay goes through the topics some at a time, by their order, and holds none of them meanwhile: so a
+// long one neither blocks nor is cut, and what was replaced since is not kept for it.
 //
 // The order matters to the reader: a publisher stores first and delivers second, so that a subscriber that misses the
 // message on its way finds it here.
 type retainedStore struct {
 	mu       sync.Mutex
 	topics   btree.Map[string, *retainedMsg]
-	bytes    int // of topics, properties and payloads
-	max      int // topics
+	bytes    int    // of topics, properties and payloads
+	max      int    // topics
+	born     uint64 // topics that got a message, having had none
 	bytesMax int
 	// expirySec is how long a message is kept at most, 0 without bound.
 	expirySec uint32
@@ -28,10 +30,14 @@ type retainedStore struct {
 type retainedMsg struct {
 	payload, props []byte
 	expiresAtSec   uint32 // the message's own
+	born           uint64 // retainedStore.born when the topic got its first message: a replay that began before leaves it out
 	untilSec       uint32 // when it is forgotten: then, or by retainedStore.expirySec; 0 never
 	from           string // client id of the publisher
 	qos            uint8
 }
+
+// size is what the message of a topic counts for, in bytes.
+func (m *retainedMsg) size(topic string) int { return len(topic) + len(m.props) + len(m.payload) }
 
 // over says that the message is to be forgotten.
 func (m *retainedMsg) over(nowSec uint32) bool { return m.untilSec != 0 && m.untilSec <= nowSec }
@@ -56,21 +62,51 @@ func (r *retainedStore) set(nowSec uint32, m *session.Message) bool {
 	topic := string(m.Topic)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.remove(topic)
-	n := len(topic) + len(buf)
-	if r.topics.Len() >= r.max || r.bytes+n > r.bytesMax {
+	others, bytes := r.topics.Len(), r.bytes
+	old, known := r.topics.Get(topic)
+	if known {
+		others, bytes = others-1, bytes-old.size(topic)
+	}
+	if others >= r.max || bytes+msg.size(topic) > r.bytesMax {
+		r.remove(topic)
 		return false
 	}
+	if msg.born = r.born + 1; known {
+		msg.born = old.born
+	}
+	r.born = max(r.born, msg.born)
 	r.topics.Set(topic, msg)
-	r.bytes += n
+	r.bytes = bytes + msg.size(topic)
 	return true
 }
 
 // remove must be called with the lock held.
 func (r *retainedStore) remove(topic string) {
 	if old, ok := r.topics.Delete(topic); ok {
-		r.bytes -= len(topic) + len(old.props) + len(old.payload)
+		r.bytes -= old.size(topic)
 	}
+}
+
+// page visits up to n topics from the place next on, as far as they begin with prefix, and appends those that filter matches and that had a message
+// when born was the store's. It returns how many it visited, and where to go on; "" is the end.
+func (r *retainedStore) page(dst []string, filter, prefix, next string, born uint64, n int) (topics []string, visited int, on string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.topics.Ascend(next, func(topic string, m *retainedMsg) bool {
+		if !strings.HasPrefix(topic, prefix) {
+			return false
+		}
+		if visited == n {
+			on = topic
+			return false
+		}
+		visited++
+		if m.born <= born && matches(filter, topic) {
+			dst = append(dst, topic)
+		}
+		return true
+	})
+	return dst, visited, on
 }
 
 // get is the topic's retained message, nil if it has none.

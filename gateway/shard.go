@@ -194,8 +194,12 @@ func (s *shard) OnTickEnd() {
 	}
 }
 
-// sweepTopics is how many topics a second are looked at for expired retained messages.
-const sweepTopics = 1000
+// Topics are looked at for expired retained messages sweepTopics a second, or so many that all have had their turn after about
+// sweepSec: of a million that is 17,000 a second, under a millisecond.
+const (
+	sweepTopics = 1000
+	sweepSec    = 60
+)
 
 // lateSec is how late a tick may be before silence is blamed on us rather than on devices.
 const lateSec = 3
@@ -207,7 +211,8 @@ func (s *shard) everySecond(now uint32) {
 	}
 	s.lastTickSec = now
 	if s.index == 0 {
-		s.gw.retained.sweep(now, sweepTopics)
+		topics, _ := s.gw.retained.size()
+		s.gw.retained.sweep(now, max(sweepTopics, topics/sweepSec+1))
 	}
 	s.out.Reset()
 	s.table.Tick(now, &s.out)

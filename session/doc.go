@@ -30,6 +30,9 @@
 // that waits for nothing costs its struct, its client id and its subscriptions; memory is bounded by Limits; each
 // message that is dropped is counted by reason.
 //
+// What a session has as a member of a shared group becomes the table's when the member goes (orphan.go): the caller takes it with
+// TakeOrphans and gives it to the group again.
+//
 // Order [MQTT-4.6.0]: messages of one topic and QoS leave in the order in which Deliver brought them; PUBACK and PUBREC
 // in the order of the PUBLISH packets; PUBREL in the order of the PUBREC packets; after a reconnect the unacknowledged
 // PUBLISH and PUBREL packets come first, in their first order, then the queue.

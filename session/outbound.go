@@ -88,6 +88,9 @@ func (s *Session) canSend() bool {
 	return f == nil || f.sent == f.window.len() && s.hasRoom()
 }
 
+// Ready says that a message would be sent at once, however large it is.
+func (s *Session) Ready() bool { return s.canSend() && s.flowQueue() == 0 }
+
 // flowQueue is how many messages wait.
 func (s *Session) flowQueue() int {
 	if s.flow == nil {

@@ -1,0 +1,136 @@
+package gateway
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"weak"
+
+	"github.com/tidegate/tidegate/gateway/mqtt"
+	"github.com/tidegate/tidegate/session"
+)
+
+// TestReplayHoldsNothing: a replay that waits keeps no message that was replaced meanwhile, goes on with those that topics have now, and leaves
+// out topics that are new, since they come live.
+func TestReplayHoldsNothing(t *testing.T) {
+	const topics = 300
+	store := retainedStore{max: 2 * topics, bytesMax: 1 << 20}
+	set := func(topic, payload string) {
+		store.set(1, &session.Message{Topic: []byte(topic), Payload: []byte(payload)})
+	}
+	var old [topics]weak.Pointer[retainedMsg]
+	for i := range topics {
+		topic := fmt.Sprintf("a/%03d", i)
+		set(topic, "old")
+		old[i] = weak.Make(store.get(topic))
+	}
+	table := session.NewTable(&session.Limits{})
+	sess, _ := table.Open(1, &session.Connect{ClientID: []byte("c"), Version: 5}, 1, &session.Out{})
+	p := store.begin(sess, session.Replay{Filter: "a/#"})
+	exact := store.begin(sess, session.Replay{Filter: "a/new"})
+	got := map[string]string{}
+	take := func(topic string) bool {
+		got[topic] += string(store.get(topic).payload)
+		return len(got) != 100 // blocked there, and asked again
+	}
+	for len(got) < 100 {
+		p.step(&store, replayShare, take)
+	}
+	for i := range topics {
+		set(fmt.Sprintf("a/%03d", i), "now")
+		set(fmt.Sprintf("a/%03d/new", i), "new")
+	}
+	set("a/new", "new")
+	runtime.GC()
+	kept := 0
+	for _, was := range old {
+		if was.Value() != nil {
+			kept++
+		}
+	}
+	if kept > topics/4 { // the tree itself has some in unused room; a snapshot would have all
+		t.Errorf("%d messages that were replaced are still kept", kept)
+	}
+	for done := false; !done; {
+		_, done = p.step(&store, replayShare, func(topic string) bool { take(topic); return true })
+	}
+	if len(got) != topics || got["a/000"] != "old" || got["a/099"] != "oldnow" || got["a/299"] != "now" {
+		t.Errorf("%d topics, %q %q %q", len(got), got["a/000"], got["a/099"], got["a/299"])
+	}
+	if _, done := exact.step(&store, 1, func(string) bool { t.Error("a topic that is new"); return true }); !done {
+		t.Error("one topic is not enough for a filter without wildcards")
+	}
+	runtime.KeepAlive(p)
+}
+
+// TestRetainedReplayWithinQueueBytes: large retained messages for a device that acknowledges one after the other wait in the store, not in a queue
+// that has no room for them; also those that no queue could take.
+func TestRetainedReplayWithinQueueBytes(t *testing.T) {
+	const topics = 30
+	r := start(t, func(c *Config) { c.MQTT.InflightMax, c.Session.QueueBytesMax = 2, 64<<10 })
+	p := r.connect(mqtt.V5, "pub")
+	size := func(i int) int { return []int{20 << 10, 100 << 10}[i%2] }
+	for i := range topics {
+		p.publish(1, fmt.Sprintf("large/%02d", i), strings.Repeat("x", size(i)), retained)
+	}
+	c := r.connect(mqtt.V5, "c")
+	c.subscribe(1, "large/+")
+	for i := range topics {
+		if g := c.message(); g.topic != fmt.Sprintf("large/%02d", i) || len(g.payload) != size(i) {
+			t.Fatalf("message %d is %s with %d bytes", i, g.topic, len(g.payload))
+		}
+	}
+	c.ping()
+	if drops := r.sum().drops; drops != (snapshot{}).drops {
+		t.Errorf("dropped %v", drops)
+	}
+}
+
+// TestRetainedExpiryMax: a retained message is forgotten after the longest time, with an expiry beyond it or without; what a subscriber
+// is told of its expiry is the publisher's own.
+func TestRetainedExpiryMax(t *testing.T) {
+	store := retainedStore{max: 10, bytesMax: 1 << 20, expirySec: 100}
+	for topic, expiry := range map[string]uint32{"none": 0, "long": 5000, "short": 50} {
+		store.set(1000, &session.Message{Topic: []byte(topic), Payload: []byte("x"), ExpiresAtSec: map[bool]uint32{true: 1000 + expiry}[expiry > 0]})
+	}
+	for _, step := range []struct {
+		at   uint32
+		left int
+	}{{1049, 3}, {1050, 2}, {1099, 2}, {1100, 0}} {
+		store.sweep(step.at, 100)
+		if n, _ := store.size(); n != step.left {
+			t.Errorf("%d messages at %d, want %d", n, step.at, step.left)
+		}
+	}
+
+	r := start(t, func(c *Config) { c.MQTT.RetainedExpiryMax = 2e9 })
+	p := r.connect(mqtt.V5, "pub")
+	p.publish(1, "r/none", "x", retained)
+	p.publish(1, "r/long", "x", retained, func(o *mqtt.PublishOut) { o.HasExpiry, o.ExpirySec = true, 1000 })
+	c := r.connect(mqtt.V5, "c")
+	c.subscribe(1, "r/#")
+	if g := c.gets("r/long", "x"); g.Props.MessageExpirySec < 990 {
+		t.Errorf("expiry %d", g.Props.MessageExpirySec)
+	}
+	if g := c.gets("r/none", "x"); g.Props.Has(mqtt.PropMessageExpiry) {
+		t.Error("an expiry that the publisher did not give")
+	}
+	r.eventually("both are forgotten", func() bool { return r.retainedTopics() == 0 })
+}
+
+// TestRetainedSweep: among very many topics what has expired is forgotten within two minutes all the same.
+func TestRetainedSweep(t *testing.T) {
+	const topics = 200_000
+	store := retainedStore{max: topics, bytesMax: 64 << 20}
+	for i := range topics {
+		store.set(1, &session.Message{Topic: fmt.Appendf(nil, "t/%d", i), Payload: []byte("x"), ExpiresAtSec: uint32(5 + i%2*1000)})
+	}
+	for sec := range uint32(2 * sweepSec) {
+		n, _ := store.size()
+		store.sweep(10+sec, max(sweepTopics, n/sweepSec+1))
+	}
+	if n, _ := store.size(); n > topics/2+topics/20 {
+		t.Errorf("%d of %d topics are left", n, topics)
+	}
+}
