@@ -122,7 +122,7 @@ func (s *shard) deliverRetained(r *replay, topic string) bool {
 	case m.over(now):
 		r.from.dropExpired(topic, m)
 		return true
-	case !s.fitsQueue(r.sess, len(topic)+len(m.props)+len(m.payload)):
+	case r.want.QoS > 0 && !s.fitsQueue(r.sess, len(topic)+len(m.props)+len(m.payload)):
 		return false
 	}
 	s.replayMsg = session.Message{

@@ -48,6 +48,9 @@ func newFleet(rnd *rand.Rand) *fleet {
 	l := Limits{QueueCountMax: 1 + rnd.IntN(5), QueueBytesMax: 10 + rnd.IntN(40), QueuePolicy: QueuePolicy(rnd.IntN(3)),
 		QueueQoS0: rnd.IntN(2) == 0, InflightMax: uint16(1 + rnd.IntN(4)), ReceiveMax: uint16(1 + rnd.IntN(4)),
 		ReceiveMaxV3: uint16(1 + rnd.IntN(6)), SubscriptionsMax: 1 + rnd.IntN(6), ExpiryMaxSec: uint32(5 + rnd.IntN(40)), SessionsMax: rnd.IntN(2) * 4}
+	if rnd.IntN(8) == 0 {
+		l.QueueCountMax = -1 // nothing waits
+	}
 	l.Strategy = Strategy(rnd.IntN(int(Strategies)))
 	l.GroupStrategies = map[string]Strategy{"h": Strategy(rnd.IntN(int(Strategies)))}
 	groups, others := map[string]uint32{}, map[uint32]bool{}

@@ -34,9 +34,12 @@ func (o *Out) Reset() {
 	clear(o.Publishes)
 	clear(o.Interests)
 	clear(o.Replays)
-	clear(o.Orphans)
+	if len(o.Orphans) > 0 {
+		clear(o.Orphans)
+		o.Orphans = o.Orphans[:0]
+	}
 	o.Sends, o.Publishes = o.Sends[:0], o.Publishes[:0]
-	o.Interests, o.Replays, o.Orphans = o.Interests[:0], o.Replays[:0], o.Orphans[:0]
+	o.Interests, o.Replays = o.Interests[:0], o.Replays[:0]
 	o.Evict, o.Close, o.CloseReason = 0, false, 0
 	o.Drops = [DropReasons]uint32{}
 	for _, k := range o.held {

@@ -300,6 +300,7 @@ func oneMemberOnly(t *testing.T) {
 		~b subscribe 1 $share/g/t:2
 		a puback 2 reason=0x80
 		~a lost
+		redeliver 10
 		~open a expiry=60
 		a resume
 		> a publish 1 t one qos=2 dup
@@ -307,5 +308,6 @@ func oneMemberOnly(t *testing.T) {
 		at 61
 		tick
 		> lost a $share/g/t live=false
-		> drop session_gone 1`)
+		> drop session_gone 1
+		redeliver 10`)
 }
