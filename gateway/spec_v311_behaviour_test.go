@@ -196,6 +196,11 @@ func Test_v311_MQTT_4_8_0_1(t *testing.T) { // what is against the protocol ends
 		c.write([]byte(wrong(c.expect(mqtt.TypePublish).PacketID)))
 		c.shut(what)
 	}
+	c := r.clean311("c")
+	c.takes(1, "q")
+	other.gives(pubQoS1, "q", "x")
+	c.write([]byte(pubrec(c.expect(mqtt.TypePublish).PacketID)))
+	c.shut("PUBREC for a message of QoS 1")
 	other.says(publish311(0, "t", 0, "x"), publish311(0, "t", 0, "x"))
 }
 

@@ -115,6 +115,63 @@ func orderThroughReconnects(t *testing.T) {
 	}
 }
 
+// TestRetransmissionInOrder: after a reconnect all that is unacknowledged comes again, in the order it was first sent, each as
+// far as it had got and with the id it had: PUBLISH of QoS 1 and 2 with DUP, PUBREL; and what had waited follows without
+// DUP [MQTT-4.4.0-1] [MQTT-4.6.0-1] [MQTT-4.6.0-4] [MQTT-3.3.1-1].
+func TestRetransmissionInOrder(t *testing.T) {
+	for _, v := range []mqtt.Version{mqtt.V31, mqtt.V311} {
+		for _, end := range ends {
+			t.Run(v.String()+"/"+end.name, func(t *testing.T) {
+				r := start(t, func(c *Config) { c.MQTT.InflightMax = 7 })
+				d := &receiver{r: r, v: v, id: "d"}
+				d.connect()
+				d.c.takes(2, "il/#")
+				p := r.clean311("p")
+				for i, flags := range []byte{pubQoS2, pubQoS1, pubQoS2, pubQoS1, pubQoS2, pubQoS1, pubQoS2, pubQoS2, pubQoS1} {
+					p.gives(flags, "il/x", fmt.Sprint(i))
+				}
+				var ids []uint16
+				for i := range 7 { // the window
+					g := d.c.expect(mqtt.TypePublish)
+					if g.payload != fmt.Sprint(i) || g.Dup {
+						t.Fatalf("message %d is %q, dup %v", i, g.payload, g.Dup)
+					}
+					ids = append(ids, g.PacketID)
+				}
+				// 0 and 4 got as far as PUBREL, 3 is done, so that 7 follows; 1, 2, 5 and 6 were never answered.
+				d.c.says(pubrec(ids[0]), pubrel(ids[0]))
+				d.c.says(pubrec(ids[4]), pubrel(ids[4]))
+				d.c.write([]byte(puback(ids[3])))
+				g := d.c.expect(mqtt.TypePublish)
+				if g.payload != "7" || g.Dup {
+					t.Fatalf("%q follows, dup %v", g.payload, g.Dup)
+				}
+				ids = append(ids, g.PacketID)
+				rel := "\x62"
+				if v == mqtt.V31 {
+					rel = "\x6a"
+				}
+				again := []string{
+					rel + pubrel(ids[0])[1:], publish311(pubDup|pubQoS1, "il/x", ids[1], "1"), publish311(pubDup|pubQoS2, "il/x", ids[2], "2"),
+					rel + pubrel(ids[4])[1:], publish311(pubDup|pubQoS1, "il/x", ids[5], "5"), publish311(pubDup|pubQoS2, "il/x", ids[6], "6"),
+					publish311(pubDup|pubQoS2, "il/x", ids[7], "7"),
+				}
+				for range 3 { // as often as it takes
+					end.end(d.c)
+					d.connect()
+					d.c.answers(again...)
+					d.c.silent()
+				}
+				d.c.write([]byte(pubcomp(ids[0])))
+				if g := d.c.expect(mqtt.TypePublish); g.payload != "8" || g.Dup || g.QoS != 1 {
+					t.Fatalf("%q follows, dup %v", g.payload, g.Dup)
+				}
+				d.c.silent()
+			})
+		}
+	}
+}
+
 // giver publishes numbers on o/x and loses its connection now and then.
 type giver struct {
 	r     *rig
