@@ -337,7 +337,7 @@ func TestLateEventsOfAGoneSession(t *testing.T) {
 }
 
 func Test_v311_MQTT_3_1_2_6_Takeover(t *testing.T) { cleanSessionIsNotTakenOver(t, "v=4") }
-func Test_v5_MQTT_4_1_0_2_Takeover(t *testing.T)   { cleanSessionIsNotTakenOver(t, "v=5") }
+func TestTakeoverWithoutExpiry(t *testing.T)       { cleanSessionIsNotTakenOver(t, "v=5") } // MQTT 5 [MQTT-4.1.0-2]
 
 // cleanSessionIsNotTakenOver: a session that lasts as long as its connection ends when another connection closes that one.
 func cleanSessionIsNotTakenOver(t *testing.T, v string) {
