@@ -2,6 +2,7 @@ package ws
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
 )
 
@@ -51,5 +52,45 @@ func BenchmarkUpgrade(b *testing.B) {
 		if _, _, n, _ := p.Upgrade(dst[:0], in); n != len(in) {
 			b.Fatal(n)
 		}
+	}
+}
+
+// reading is what devices say, JSON of n bytes with numbers that differ.
+func reading(n int) []byte {
+	var p []byte
+	for i := 0; len(p) < n; i++ {
+		p = fmt.Appendf(p, `{"sensor":"t-%d","at":%d,"celsius":%d.%d},`, i%17, 1700000000+i*37, 15+i*7%20, i%10)
+	}
+	return p[:n]
+}
+
+func BenchmarkDeflate(b *testing.B) {
+	for _, n := range []int{256, 1 << 10, 4 << 10, 64 << 10} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			var f Deflater
+			payload := reading(n)
+			dst := f.AppendFrame(nil, OpText, payload)
+			b.SetBytes(int64(n))
+			b.ReportAllocs()
+			for b.Loop() {
+				dst = f.AppendFrame(dst[:0], OpText, payload)
+			}
+			b.ReportMetric(float64(len(dst))/float64(n), "out/in")
+		})
+	}
+}
+
+func BenchmarkInflate(b *testing.B) {
+	for _, n := range []int{256, 1 << 10, 4 << 10, 64 << 10} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			var f Inflater
+			in := deflatedBy(b, 6, reading(n))
+			dst, _ := f.Append(nil, OpText, in, 0)
+			b.SetBytes(int64(n))
+			b.ReportAllocs()
+			for b.Loop() {
+				dst, _ = f.Append(dst[:0], OpText, in, 0)
+			}
+		})
 	}
 }

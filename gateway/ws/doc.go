@@ -16,5 +16,7 @@
 //     a caller must keep are an unfinished handshake (Policy.HeaderBytesMax), an unfinished frame header (at most 13
 //     bytes) or an unfinished control frame (at most 130 bytes).
 //
-// Extensions are never negotiated: a compressed frame has a reserved bit set and ends the connection with 1002.
+// The one extension is permessage-deflate (RFC 7692) without context takeover, and only where Policy.Deflate says so: then
+// a chunk may be Compressed, its owner collects the message and has the loop's Inflater inflate it, and sends by the loop's
+// Deflater. Otherwise a compressed frame has a reserved bit set and ends the connection with 1002.
 package ws

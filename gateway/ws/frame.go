@@ -27,6 +27,7 @@ const ControlBytesMax = 125
 const (
 	bitFin    = 0x80
 	bitsRsv   = 0x70
+	bitRsv1   = 0x40 // of the first frame of a message: it is compressed, RFC 7692 §6
 	bitsOp    = 0x0F
 	bitMasked = 0x80
 
@@ -41,24 +42,26 @@ const (
 //	|F|RSV| opcode  |M|  length 7   | length 16 / 64 | mask, if M   |
 //	+-+---+---------+-+-------------+----------------+--------------+
 type header struct {
-	length uint64
-	mask   [4]byte
-	bytes  int // of the header itself; 0: p does not yet hold all of it
-	op     Op
-	fin    bool
+	length  uint64
+	mask    [4]byte
+	bytes   int // of the header itself; 0: p does not yet hold all of it
+	op      Op
+	fin     bool
+	deflate bool
 }
 
 // parseHeader reads the frame header at the start of p. fragmented tells that a message has begun and not ended,
-// masked which way the frame goes. What can be judged from the first two bytes is judged from them, so a peer that
+// masked which way the frame goes, deflate that its message may be compressed. What can be judged from the first two bytes is judged from them, so a peer that
 // speaks something else is told at once, not when it happens to send more.
-func parseHeader(p []byte, fragmented, masked bool) (h header, code CloseCode) {
+func parseHeader(p []byte, fragmented, masked, deflate bool) (h header, code CloseCode) {
 	if len(p) < 2 {
 		return header{}, 0
 	}
-	h.fin, h.op = p[0]&bitFin != 0, Op(p[0]&bitsOp)
+	h.fin, h.deflate, h.op = p[0]&bitFin != 0, p[0]&bitRsv1 != 0, Op(p[0]&bitsOp)
 	short := p[1] &^ bitMasked
 	switch {
-	case p[0]&bitsRsv != 0: // no extension is ever negotiated, RFC 6455 §5.2
+	case p[0]&(bitsRsv&^bitRsv1) != 0, h.deflate && !deflate: // RFC 6455 §5.2: not without an extension
+	case h.deflate && (h.op.IsControl() || h.op == OpContinuation): // RFC 7692 §6.1, §6.2
 	case !h.op.defined():
 	case (p[1]&bitMasked != 0) != masked: // §5.1, both ways
 	case h.op.IsControl() && (!h.fin || short > ControlBytesMax): // §5.5

@@ -84,7 +84,8 @@ func FuzzUpgrade(f *testing.F) {
 	for _, c := range upgradeCases() {
 		f.Add([]byte(c.in), uint16(len(c.in)/2))
 	}
-	p := testPolicy()
+	f.Add([]byte(request("GET /ws/a HTTP/1.1", "Sec-WebSocket-Extensions: x;y=\"z\", permessage-deflate; server_max_window_bits=15")), uint16(20))
+	p := deflatePolicy()
 	p.HeaderBytesMax = 1024
 	f.Fuzz(func(t *testing.T, in []byte, cut uint16) {
 		original := bytes.Clone(in)

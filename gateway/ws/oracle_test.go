@@ -37,7 +37,7 @@ func compareHeader(t *testing.T, p []byte, fragmented bool, state gobwas.State) 
 	if err == nil {
 		err = gobwas.CheckHeader(want, state)
 	}
-	got, code := parseHeader(p, fragmented, state.ServerSide())
+	got, code := parseHeader(p, fragmented, state.ServerSide(), false)
 	switch {
 	case short:
 		if got.bytes != 0 {

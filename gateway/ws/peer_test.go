@@ -7,23 +7,27 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/coder/websocket"
 )
 
-// serveEcho is the smallest server on this package: it echoes messages, answers pings, and closes as the RFC says.
+// serveEcho is the smallest server on this package: it echoes messages, compressed on /deflate, answers pings, and closes
+// as the RFC says.
 func serveEcho(conn net.Conn, lim Limits) error {
 	defer func() { _ = conn.Close() }()
 	policy := &Policy{Accept: func(path []byte, offered []string) (string, int) {
-		if string(path) != "/echo" || len(offered) == 0 {
+		if string(path) != "/echo" && string(path) != "/deflate" || len(offered) == 0 {
 			return "", http.StatusNotFound
 		}
 		return offered[0], 0
-	}}
+	}, Deflate: func(path []byte, _ string) bool { return string(path) == "/deflate" }}
 	var (
 		r       Reader
+		inflate Inflater
+		deflate Deflater
 		in      []byte
 		message []byte
 		open    bool
@@ -37,7 +41,10 @@ func serveEcho(conn net.Conn, lim Limits) error {
 		in = append(in, buffer[:k]...)
 		var out []byte
 		if !open {
-			answer, _, n, status := policy.Upgrade(nil, in)
+			answer, req, n, status := policy.Upgrade(nil, in)
+			if req.Deflate {
+				r.AcceptDeflate()
+			}
 			in, out, open = in[n:], answer, status == http.StatusSwitchingProtocols
 			if status != 0 && !open {
 				_, err := conn.Write(out)
@@ -61,9 +68,22 @@ func serveEcho(conn net.Conn, lim Limits) error {
 				_, err := conn.Write(AppendClose(out, max(code, bad), ""))
 				return err
 			case OpText, OpBinary:
-				if message = append(message, ch.Payload...); ch.Last {
-					out, message = AppendFrame(out, ch.Op, message), message[:0]
+				if message = append(message, ch.Payload...); !ch.Last {
+					break
 				}
+				text := message
+				if ch.Compressed {
+					if text, code = inflate.Append(nil, ch.Op, message, lim.MessageBytesMax); code != 0 {
+						_, err := conn.Write(AppendClose(out, code, ""))
+						return err
+					}
+				}
+				if r.Deflates() {
+					out = deflate.AppendFrame(out, ch.Op, text)
+				} else {
+					out = AppendFrame(out, ch.Op, text)
+				}
+				message = message[:0]
 			}
 		}
 		if len(out) == 0 {
@@ -78,6 +98,30 @@ func serveEcho(conn net.Conn, lim Limits) error {
 // dialEcho connects coder/websocket to serveEcho through a pipe.
 func dialEcho(t *testing.T, path string, lim Limits) (*websocket.Conn, *http.Response, error) {
 	t.Helper()
+	return dialEchoAs(t, path, lim, websocket.CompressionContextTakeover, &counted{})
+}
+
+// counted counts the bytes of a connection.
+type counted struct {
+	net.Conn
+	read, written atomic.Int64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.read.Add(int64(n))
+	return n, err
+}
+
+func (c *counted) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.written.Add(int64(n))
+	return n, err
+}
+
+// dialEchoAs is dialEcho with a way to compress and the client's end of the pipe.
+func dialEchoAs(t *testing.T, path string, lim Limits, mode websocket.CompressionMode, wire *counted) (*websocket.Conn, *http.Response, error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	t.Cleanup(cancel)
 	done := make(chan struct{})
@@ -87,10 +131,11 @@ func dialEcho(t *testing.T, path string, lim Limits) (*websocket.Conn, *http.Res
 			defer close(done)
 			_ = serveEcho(far, lim)
 		}()
-		return near, nil
+		wire.Conn = near
+		return wire, nil
 	}}}
 	conn, resp, err := websocket.Dial(ctx, "ws://gateway.test"+path, &websocket.DialOptions{
-		HTTPClient: client, Subprotocols: []string{"mqtt"}, CompressionMode: websocket.CompressionContextTakeover,
+		HTTPClient: client, Subprotocols: []string{"mqtt"}, CompressionMode: mode,
 	})
 	t.Cleanup(func() {
 		if conn != nil {
@@ -143,6 +188,56 @@ func TestPeerEcho(t *testing.T) {
 		t.Fatalf("close: %v", err)
 	}
 	<-reading.Done()
+}
+
+// TestPeerDeflate: an independent client that offers compression, with or without context takeover, gets its messages back
+// through fewer bytes, both ways; a bomb of its own making ends with 1009.
+func TestPeerDeflate(t *testing.T) {
+	for name, mode := range map[string]websocket.CompressionMode{"without": websocket.CompressionNoContextTakeover, "with": websocket.CompressionContextTakeover} {
+		wire := &counted{}
+		conn, resp, err := dialEchoAs(t, "/deflate", Limits{MessageBytesMax: 1 << 20}, mode, wire)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := resp.Header.Get("Sec-WebSocket-Extensions"); got != deflateAnswer {
+			t.Fatalf("%s: extension %q", name, got)
+		}
+		conn.SetReadLimit(1 << 20)
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		total := 0
+		for round := range 3 {
+			for _, n := range lengths {
+				want := []byte(strings.Repeat("é€😀.", n/10+1))[:n/10*10]
+				w, err := conn.Writer(ctx, websocket.MessageText)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for rest := want; len(rest) > 0; {
+					k := min(len(rest), 4099)
+					if _, err := w.Write(rest[:k]); err != nil {
+						t.Fatal(err)
+					}
+					rest = rest[k:]
+				}
+				if err := w.Close(); err != nil {
+					t.Fatal(err)
+				}
+				kind, got, err := conn.Read(ctx)
+				if err != nil || kind != websocket.MessageText || !bytes.Equal(got, want) {
+					t.Fatalf("%s takeover, round %d, length %d: %v, %d bytes back, %v", name, round, len(want), kind, len(got), err)
+				}
+				total += len(want)
+			}
+		}
+		if up, down := wire.written.Load(), wire.read.Load(); int(up) > total/10 || int(down) > total/10 {
+			t.Errorf("%s takeover: %d bytes took %d up and %d down", name, total, up, down)
+		}
+		_ = conn.Write(ctx, websocket.MessageBinary, make([]byte, 1<<20+1))
+		if _, _, err := conn.Read(ctx); websocket.CloseStatus(err) != websocket.StatusMessageTooBig {
+			t.Errorf("%s takeover, bomb: %v", name, err)
+		}
+	}
 }
 
 // TestPeerCloseCodes: an independent client reads the code that we close with.

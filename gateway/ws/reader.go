@@ -43,6 +43,9 @@ type Chunk struct {
 	Payload []byte
 	// Op is OpText or OpBinary, that of the message (never OpContinuation), or the control opcode.
 	Op Op
+	// Compressed tells that the message is: its bytes, once they are together, are for an Inflater. Text is not yet known
+	// to be UTF-8 then.
+	Compressed bool
 	// Last tells that the chunk ends its message. Always true for control frames, which come whole. A message may end
 	// with an empty chunk.
 	Last bool
@@ -59,12 +62,25 @@ type Reader struct {
 	text   utf8State // of the message at hand when it is text
 	op     Op        // of the message at hand; OpContinuation (0) between messages
 	fin    bool      // the frame at hand is the last of its message
+
+	deflates   bool // compressed messages may come
+	compressed bool // the message at hand is, or the last one was
 }
+
+// AcceptDeflate has the Reader take compressed messages: their handshake has negotiated it. To be called before Next.
+func (r *Reader) AcceptDeflate() { r.deflates = true }
+
+// Deflates reports whether the connection has negotiated compression.
+func (r *Reader) Deflates() bool { return r.deflates }
+
+// Compressed reports whether the message at hand is compressed; between messages, whether the last one was.
+func (r *Reader) Compressed() bool { return r.compressed }
 
 // Next takes the next chunk from p and returns its size n on the wire. n == 0 means that p does not yet hold one.
 // code != 0 means that the peer is wrong: close the connection with it; the Reader is finished then, as it is after a
 // chunk with OpClose. Control frames may come between the chunks of a message. Frames must be masked, as a client
-// masks them (RFC 6455 §5.1); text is checked to be UTF-8 as it arrives, also where a rune spans chunks (§8.1).
+// masks them (RFC 6455 §5.1); text is checked to be UTF-8 as it arrives, also where a rune spans chunks (§8.1), unless it is
+// compressed. Limits hold for the bytes on the wire.
 func (r *Reader) Next(p []byte, lim *Limits) (ch Chunk, n int, code CloseCode) {
 	return r.next(p, lim, true)
 }
@@ -88,7 +104,7 @@ func (r *Reader) next(p []byte, lim *Limits, masked bool) (ch Chunk, n int, code
 		}
 		return r.take(p, 0)
 	}
-	h, code := parseHeader(p, r.InMessage(), masked)
+	h, code := parseHeader(p, r.InMessage(), masked, r.deflates)
 	if code != 0 || h.bytes == 0 {
 		return Chunk{}, 0, code
 	}
@@ -109,7 +125,7 @@ func (r *Reader) next(p []byte, lim *Limits, masked bool) (ch Chunk, n int, code
 // begin enters a data frame.
 func (r *Reader) begin(h *header) {
 	if h.op != OpContinuation {
-		r.op, r.text = h.op, utf8Boundary
+		r.op, r.compressed, r.text = h.op, h.deflate, utf8Boundary
 	}
 	r.frames++
 	r.bytes += h.length
@@ -123,14 +139,14 @@ func (r *Reader) take(p []byte, skip int) (ch Chunk, n int, code CloseCode) {
 	if uint64(n) > r.left {
 		n = int(r.left)
 	}
-	ch = Chunk{Payload: p[skip : skip+n : skip+n], Op: r.op}
+	ch = Chunk{Payload: p[skip : skip+n : skip+n], Op: r.op, Compressed: r.compressed}
 	if r.mask != [4]byte{} {
 		gobwas.Cipher(ch.Payload, r.mask, int(r.maskAt))
 		r.maskAt = (r.maskAt + uint8(n&3)) & 3
 	}
 	r.left -= uint64(n)
 	ch.Last = r.fin && r.left == 0
-	if r.op == OpText {
+	if r.op == OpText && !r.compressed {
 		if !r.text.feed(ch.Payload) || (ch.Last && r.text != utf8Boundary) {
 			return Chunk{}, 0, InvalidPayload
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,6 +26,10 @@ type Policy struct {
 	// must only return a subprotocol that was offered (RFC 6455 §4.1), and it has no side effects: the handshake may
 	// still be refused. Without Accept every path is taken, without a subprotocol.
 	Accept func(path []byte, offered []string) (subprotocol string, status int)
+	// Deflate decides whether a connection to path (borrowed), with the subprotocol that is answered, may compress its
+	// messages when the client offers it: permessage-deflate of RFC 7692, without context takeover in either direction. It
+	// must say no where messages are not collected whole. Without Deflate none may.
+	Deflate func(path []byte, subprotocol string) bool
 }
 
 // Request is what a handshake asked for. Its slices are borrowed from the input of Upgrade.
@@ -32,6 +37,7 @@ type Request struct {
 	Path        []byte // without query; percent-encoding left as it is
 	Query       []byte // without "?"
 	Subprotocol string // as answered; "" none
+	Deflate     bool   // compression is negotiated: call Reader.AcceptDeflate, and send by Deflater.AppendFrame
 	Host        []byte
 	Origin      []byte // nil without one
 
@@ -102,23 +108,32 @@ func (p *Policy) decide(h *head, req *Request) (gobwas.HandshakeHeader, error) {
 	if h.hasOrigin && !p.allows(h.origin, h.host) {
 		return nil, gobwas.RejectConnectionError(gobwas.RejectionStatus(http.StatusForbidden))
 	}
-	if p.Accept == nil {
-		return nil, nil
-	}
-	subprotocol, status := p.Accept(req.Path, h.offered)
-	if status != 0 {
-		return nil, gobwas.RejectConnectionError(gobwas.RejectionStatus(status))
-	}
-	if subprotocol == "" {
-		return nil, nil
-	}
-	for _, o := range h.offered {
-		if o == subprotocol {
-			req.Subprotocol = subprotocol
-			return gobwas.HandshakeHeaderString("Sec-WebSocket-Protocol: " + subprotocol + "\r\n"), nil
+	var answer string
+	if p.Accept != nil {
+		subprotocol, status := p.Accept(req.Path, h.offered)
+		if status != 0 {
+			return nil, gobwas.RejectConnectionError(gobwas.RejectionStatus(status))
+		}
+		if subprotocol != "" && !slices.Contains(h.offered, subprotocol) {
+			panic("ws: Policy.Accept answered subprotocol " + strconv.Quote(subprotocol) + ", which was not offered")
+		}
+		if req.Subprotocol = subprotocol; subprotocol != "" {
+			answer = "Sec-WebSocket-Protocol: " + subprotocol + "\r\n"
 		}
 	}
-	panic("ws: Policy.Accept answered subprotocol " + strconv.Quote(subprotocol) + ", which was not offered")
+	if p.Deflate != nil && p.Deflate(req.Path, req.Subprotocol) {
+		extension, ok := negotiate(h.fields)
+		if !ok {
+			return nil, gobwas.RejectConnectionError(gobwas.RejectionStatus(http.StatusBadRequest))
+		}
+		if req.Deflate = extension != ""; req.Deflate {
+			answer += "Sec-WebSocket-Extensions: " + extension + "\r\n"
+		}
+	}
+	if answer == "" {
+		return nil, nil
+	}
+	return gobwas.HandshakeHeaderString(answer), nil
 }
 
 // allows reports whether a page from origin ("scheme://host[:port]", or "null") may connect to host.
