@@ -113,6 +113,7 @@ type MQTT struct {
 // WebSocket holds what concerns WebSocket listeners.
 type WebSocket struct {
 	Origins      []string      `yaml:"origins" doc:"hosts that browsers may come from; empty for the listener's own host only, * for any"`
+	Compression  bool          `yaml:"compression" doc:"let plain devices that offer it compress messages (permessage-deflate, without context takeover)"`
 	PingInterval time.Duration `yaml:"ping_interval" doc:"server pings to plain devices; two unanswered ones close the connection"`
 	UpTopic      string        `yaml:"up_topic" doc:"topic on which a plain device's messages are published"`
 	DownTopic    string        `yaml:"down_topic" doc:"topic from which a plain device gets its messages"`

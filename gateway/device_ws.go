@@ -95,6 +95,9 @@ func (s *shard) onUpgrade(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 		return nil
 	}
 	s.count.upgrades++
+	if req.Deflate {
+		d.reader.AcceptDeflate()
+	}
 	d.wire = wireOfPath(req.Path, s.cfg.Diagnostics)
 	switch d.wire {
 	case wireEcho:
@@ -128,7 +131,7 @@ func (s *shard) onFrames(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 	n := int(d.decoded)
 	raw := p[n:]
 	if d.whole {
-		if !s.onMessage(c, d, d.op, p[:n]) {
+		if !s.onWhole(c, d, d.op, p[:n]) {
 			return p
 		}
 		d.whole, n = false, 0
@@ -180,7 +183,7 @@ func (s *shard) onFrames(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 		if !chunk.Last {
 			continue
 		}
-		if !s.onMessage(c, d, chunk.Op, p[:n]) {
+		if !s.onWhole(c, d, chunk.Op, p[:n]) {
 			if c.Closing() {
 				return nil
 			}

@@ -187,20 +187,21 @@ func (s *shard) onJSONRequest(c *epoll.Conn, d *device, cmd *command) {
 		default:
 			r = &reply{ID: id, Error: errUnavailable}
 		}
-		frame := r.frame(nil)
-		s.doSoon(func(s *shard) { s.answerRequest(owner, frame) })
+		text := r.text()
+		s.doSoon(func(s *shard) { s.answerRequest(owner, text) })
 	})
 }
 
-func (s *shard) answerRequest(owner epoll.Handle, frame []byte) {
+func (s *shard) answerRequest(owner epoll.Handle, text []byte) {
 	c := s.loop.Conn(owner)
 	if c == nil || c.Closing() {
 		return
 	}
-	if d := s.devices.At(c.Slot()); d.more != nil && d.more.requests > 0 {
+	d := s.devices.At(c.Slot())
+	if d.more != nil && d.more.requests > 0 {
 		d.more.requests--
 	}
-	c.End(append(c.Begin(), frame...))
+	c.End(s.appendMessage(d, c.Begin(), ws.OpText, text))
 }
 
 // payload is the bytes that a command carries.
@@ -242,12 +243,15 @@ func (r *reply) setPayload(p []byte) {
 }
 
 // frame appends the reply as a WebSocket text message.
-func (r *reply) frame(dst []byte) []byte {
+func (r *reply) frame(dst []byte) []byte { return ws.AppendFrame(dst, ws.OpText, r.text()) }
+
+// text is the reply as JSON.
+func (r *reply) text() []byte {
 	text, err := json.Marshal(r)
 	if err != nil { // every field marshals; a payload that is no JSON never gets into JSON
 		panic(err)
 	}
-	return ws.AppendFrame(dst, ws.OpText, text)
+	return text
 }
 
 func (s *shard) answer(c *epoll.Conn, r *reply) {
@@ -255,8 +259,8 @@ func (s *shard) answer(c *epoll.Conn, r *reply) {
 }
 
 // pushJSON sends a message to a JSON device.
-func (s *shard) pushJSON(c *epoll.Conn, a *session.Send) {
+func (s *shard) pushJSON(c *epoll.Conn, d *device, a *session.Send) {
 	r := reply{Op: "message", Topic: string(a.Msg.Topic), Retain: a.Retain}
 	r.setPayload(a.Msg.Payload)
-	s.answer(c, &r)
+	c.End(s.appendMessage(d, c.Begin(), ws.OpText, r.text()))
 }

@@ -45,7 +45,7 @@ func (s *shard) onMessage(c *epoll.Conn, d *device, op ws.Op, payload []byte) bo
 			s.close(c, d, reasonStalled) // it sends but does not read
 			return false
 		}
-		c.End(ws.AppendFrame(c.Begin(), op, payload))
+		c.End(s.appendMessage(d, c.Begin(), op, payload))
 		return true
 	case wireJSON:
 		return s.onJSON(c, d, op, payload)
@@ -84,14 +84,14 @@ func (s *shard) sendToPlain(c *epoll.Conn, d *device, a *session.Send) {
 	}
 	s.count.messagesOut[0]++
 	if d.wire == wireJSON {
-		s.pushJSON(c, a)
+		s.pushJSON(c, d, a)
 		return
 	}
 	op := ws.OpBinary
 	if utf8.Valid(a.Msg.Payload) {
 		op = ws.OpText
 	}
-	c.End(ws.AppendFrame(c.Begin(), op, a.Msg.Payload))
+	c.End(s.appendMessage(d, c.Begin(), op, a.Msg.Payload))
 }
 
 // pingPlain keeps a silent plain connection alive, or gives it up when two pings went unanswered.

@@ -141,7 +141,7 @@ func reasonOfWS(code ws.CloseCode) reason {
 	switch code {
 	case ws.InvalidPayload:
 		return reasonText
-	case ws.TooBig, ws.PolicyViolation: // the latter: more fragments than fragmentsMax
+	case ws.TooBig, ws.PolicyViolation: // the latter: more fragments than fragmentsMax, or DEFLATE streams than are taken
 		return reasonMessageTooBig
 	}
 	return reasonFrame

@@ -45,6 +45,7 @@ type shard struct {
 	noUpgrade ws.Policy              // while there is no room
 	refusing  int                    // connections that are only told to go
 	wsLimits  [][wireCount]ws.Limits // by the loop's listener index
+	deflate   deflate
 
 	resting []epoll.Handle // connections that have had their turn in this tick
 	work    int            // subscriptions visited for the connection whose turn it is
@@ -104,7 +105,7 @@ func newShard(g *Gateway, index int) (*shard, error) {
 	limits.Strategy, limits.GroupStrategies = g.interests.shared.usual, g.interests.shared.named
 	limits.GroupLive = func(interest uint32) bool { return g.interests.liveElsewhere(index, interest) }
 	s.table, s.lastValues = session.NewTable(limits), g.cfg.Session.LastValue
-	s.upgrade = ws.Policy{Origins: g.cfg.WebSocket.Origins, Accept: s.acceptUpgrade}
+	s.upgrade = ws.Policy{Origins: g.cfg.WebSocket.Origins, Accept: s.acceptUpgrade, Deflate: s.mayDeflate}
 	s.noUpgrade = noUpgrade(g.cfg.WebSocket.Origins)
 	for i := range g.bounds {
 		s.wsLimits = append(s.wsLimits, wsLimits(&g.bounds[i], g.cfg.Limits.ConnectBytesMax))
