@@ -132,6 +132,24 @@ async function plainDevices() {
     device.ws.close();
     await backend.endAsync();
   });
+  await check("plain WebSocket device, compressed", async () => {
+    const backend = await connect({ protocolVersion: 5 });
+    await backend.subscribeAsync("devices/js-deflate/up");
+    const device = socket("/ws/js-deflate");
+    await device.open;
+    equal("permessage-deflate", device.ws.extensions);
+    const text = "temperature 21.5 °C, ".repeat(1000);
+    for (let n = 0; n < 3; n++) {
+      const up = nextMessage(backend);
+      device.ws.send(text + n);
+      equal(text + n, (await up).payload.toString());
+      await backend.publishAsync("devices/js-deflate/down", text + n, { qos: 1 });
+      equal({ text: text + n, binary: false }, await device.next());
+    }
+    equal(true, device.ws._socket.bytesWritten < text.length && device.ws._socket.bytesRead < text.length);
+    device.ws.close();
+    await backend.endAsync();
+  });
   await check("tidegate.json.v1: subscribe, publish, ping, error", async () => {
     const device = socket("/ws/js-json", "tidegate.json.v1");
     await device.open;
