@@ -40,6 +40,10 @@ var house = []rule{
 		why: "who somebody is follows from what they say: files, sockets and clocks are for those who ask; xdg-go has kept SCRAM for MongoDB for years",
 	},
 	{
+		pkg: "gateway/command", outside: []string{"github.com/fxamacker/cbor/v2"}, std: slices.Concat(clocks, sockets, logging),
+		why: "a codec is bytes in, bytes out: with a clock or a socket it could not be fuzzed",
+	},
+	{
 		pkg: "session", std: slices.Concat(clocks, sockets, logging, []string{"sync", "sync/atomic", "context", "math/rand", "math/rand/v2"}),
 		why: "a session is a pure state machine: time, chance and connections are arguments, and one loop owns it",
 	},
