@@ -84,10 +84,14 @@ func newEncoder(b *Bus) *encoder {
 
 // encode returns the NATS message, valid until the next call. payloadMax is the server's limit, 0 when unknown.
 func (e *encoder) encode(m *Message, payloadMax int) (*nats.Msg, verdict) {
-	if len(m.Topic) == 0 || Reserved(m.Topic) {
+	switch {
+	case len(m.Subject) > 0:
+		e.subject = append(e.subject[:0], m.Subject...)
+	case len(m.Topic) == 0 || Reserved(m.Topic):
 		return nil, reservedTopic
+	default:
+		e.subject = AppendSubject(e.subject[:0], m.Topic)
 	}
-	e.subject = AppendSubject(e.subject[:0], m.Topic)
 	if len(e.subject)+len(m.Reply) > SubjectBytesMax {
 		return nil, longSubject
 	}

@@ -3,6 +3,7 @@ package bus
 // Message is one device message to publish. Its slices are borrowed from the Batch that fills it, until Batch.Done.
 type Message struct {
 	Topic, Payload []byte
+	Subject        []byte // published to as it is, instead of Topic's; the caller answers for it. Empty: Topic counts
 	ClientID       []byte // who published; empty: left out of the header
 	User           []byte // put into the header with Options.HeaderUser; empty: left out
 	QoS            uint8  // 0, 1, 2; decides what happens when the connection breaks
