@@ -32,7 +32,7 @@ func (a *Auth) methods() (map[string]auth.Method, error) {
 
 func (c *Config) validateAuth(v *validator) {
 	v.oneOf("auth.anonymous", c.Auth.Anonymous, "loopback", "anywhere", anonymousNobody)
-	if c.Auth.Anonymous == anonymousNobody && c.Auth.SCRAMFile == "" {
+	if c.Auth.Anonymous == anonymousNobody && c.Auth.SCRAMFile == "" && c.Auth.JWTSecretFile == "" {
 		v.add("auth.anonymous", "nobody may connect without credentials, and there is no way to log in: no device could connect",
 			"gateway scram NAME >> users.scram, and set auth.scram_file: users.scram")
 	}

@@ -201,7 +201,8 @@ func TestPausedFrames(t *testing.T) {
 	json := r.openWS(mqtt.V5, "/ws/json", protocolJSON)
 	framed, _ := r.connectOn(r.openWS(mqtt.V5, "/mqtt", "mqtt"), "framed")
 	mask := [4]byte{3, 1, 4, 1}
-	var plainOut, jsonOut, stream []byte
+	var plainOut, stream []byte
+	jsonOut := ws.AppendMasked(nil, ws.OpText, []byte(`{"id":1,"op":"connect"}`), mask)
 	for n := range each {
 		text := fmt.Sprintf("%04d%s", n, strings.Repeat("y", 1500))
 		first := ws.AppendMasked(nil, ws.OpText, []byte(text[:700]), mask)

@@ -33,7 +33,7 @@ type batchMsg struct {
 	expiresAtSec                        uint32
 	interest                            uint32 // bus interest that brought it from NATS; 0: from a device here
 	key                                 uint32 // session.Message.GroupKey
-	shard                               int16  // the only shard to take it; -1: all
+	shard                               int16  // the only shard to take it; -1: all; nowhere: topic is a NATS subject, for NATS alone
 	qos                                 uint8
 	retain                              bool
 }
@@ -118,6 +118,9 @@ func (b *batch) Message(i int, m *bus.Message) {
 	*m = bus.Message{
 		Topic: b.at(g.topic), Payload: b.at(g.payload), ClientID: b.at(g.client), User: b.at(g.user),
 		QoS: g.qos, Retain: g.retain,
+	}
+	if g.shard == nowhere {
+		m.Topic, m.Subject = nil, m.Topic
 	}
 	if g.expiresAtSec != 0 {
 		m.Fields.HasExpiry = true

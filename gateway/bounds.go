@@ -58,6 +58,7 @@ func wsLimits(b *Bounds, connectBytesMax int) (limits [wireCount]ws.Limits) {
 	for i := range limits {
 		limits[i] = ws.Limits{MessageBytesMax: b.PacketBytesMax, FragmentsMax: fragmentsMax}
 	}
+	limits[wireUnknown].MessageBytesMax = connectBytesMax // of whom we do not know yet
 	// One WebSocket message may carry several packets [MQTT-6.0.0-2], and CONNECT comes before anything is told.
 	limits[wireFrameMQTT].MessageBytesMax = max(4*b.PacketBytesMax, connectBytesMax)
 	return limits

@@ -19,12 +19,16 @@ func (s *shard) OnClose(c *epoll.Conn, why epoll.Cause) {
 	s.gone(c, d, &session.Event{Kind: session.Lost, KeepWill: d.reason != reasonNormal})
 	s.givePlace(d)
 	s.dropAliases(d)
+	if len(s.runs) > 0 || len(s.changes) > 0 { // what its end set off comes after the end of this tick
+		s.loop.Wake()
+	}
 	s.gw.log.Debug().Stringer("peer", c.Peer()).Stringer("reason", d.reason).Msg("closed")
 	*d = device{state: stateDraining}
 }
 
 // gone tells the session, if it is still this connection's, that its connection ended.
 func (s *shard) gone(c *epoll.Conn, d *device, ev *session.Event) {
+	s.unwatchAll(c, d)
 	if d.wire == wireEcho && d.state == stateLive {
 		s.count.live[liveEcho]--
 		return
@@ -41,6 +45,7 @@ func (s *shard) gone(c *epoll.Conn, d *device, ev *session.Event) {
 	s.out.Reset()
 	ev.Mark = s.claimOf(c.Slot()) // so that an older connection elsewhere does not end the session while its device is away
 	sess.Step(s.loop.NowSec(), ev, &s.out)
+	s.tellHeld(sess, false)
 	s.applyTable(&s.out)
 }
 
@@ -103,7 +108,9 @@ func (s *shard) goodbye(c *epoll.Conn, d *device, r reason, text string) {
 			dst = ws.EndFrame(s.appendDisconnect(dst, c, d, r, text), mark, ws.OpBinary)
 		}
 		c.End(ws.AppendClose(dst, code.ws, ""))
-	case wirePlain, wireJSON, wireEcho:
+	case wireJSON, wireCBOR:
+		s.endTalk(c, d, r)
+	case wirePlain, wireEcho:
 		c.End(ws.AppendClose(c.Begin(), code.ws, code.label))
 	}
 }
@@ -121,7 +128,7 @@ func (s *shard) containPanic(c *epoll.Conn, d *device) {
 	s.count.panics++
 	s.gw.log.Error().Interface("panic", cause).Bytes("stack", debug.Stack()).Msg("panic while serving a connection; it is closed")
 	d.reason = reasonServer
-	s.out, s.dout, s.skipping = session.Out{}, session.Out{}, false
+	s.out, s.dout, s.skipping, s.answering = session.Out{}, session.Out{}, false, nil
 	c.Close()
 }
 

@@ -73,6 +73,8 @@ type NATSTLS struct {
 type Auth struct {
 	Anonymous string `yaml:"anonymous" doc:"where devices may connect without credentials: loopback, anywhere, or nobody (every device has to authenticate)"`
 	SCRAMFile string `yaml:"scram_file" doc:"users of the MQTT 5 method SCRAM-SHA-256, a line each as gateway scram prints it; read at the start; empty for none"`
+
+	JWTSecretFile string `yaml:"jwt_secret_file" doc:"file with the HS256 secret, 32 bytes or more, of the tokens that plain WebSocket devices must show; empty for no tokens"`
 }
 
 // MQTT holds what CONNACK promises and what clients are held to.

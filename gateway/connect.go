@@ -132,7 +132,9 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 		s.refuse(c, d, refusedSessions.code(), refusedSessions.text())
 		return
 	}
-	s.evict(s.out.Evict)
+	if evicted := s.evict(s.out.Evict); present && !evicted {
+		s.tellHeld(sess, true)
+	}
 	d.sess, d.state, d.partialSec = sess, stateLive, 0
 	if p.Version == mqtt.V5 && in.ExpirySec != 0 {
 		d.extra().expiry = in.ExpirySec
@@ -227,8 +229,12 @@ func (s *shard) acknowledgeConnect(c *epoll.Conn, d *device, p *mqtt.Packet, exp
 	return true
 }
 
-// send appends whole MQTT packets to the connection's batch, framed as it needs.
+// send appends whole MQTT packets, or the answer to a command, to the connection's batch, framed as it needs.
 func (s *shard) send(c *epoll.Conn, d *device, packet []byte) {
+	if d.talks() {
+		s.say(c, d, packet)
+		return
+	}
 	if d.packetMax != 0 && len(packet) > int(d.packetMax) { // it must not be sent [MQTT-3.1.2-24], and is no message to leave out
 		s.doomed = append(s.doomed, doomed{c.Handle(), reasonTooLarge})
 		return

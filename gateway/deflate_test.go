@@ -85,7 +85,11 @@ func TestDeflate(t *testing.T) {
 			}
 
 			commands, answered := r.dialDeflate("/ws/"+r.ids(fmt.Sprint("deflate-json", mode), shard, 1)[0], mode, protocolJSON)
-			writeWS(t, commands, websocket.MessageText, `{"id":1,"op":"subscribe","filter":"deflate/x"}`)
+			writeWS(t, commands, websocket.MessageText, `{"id":9,"op":"connect"}`)
+			if _, got := readWS(t, commands); !strings.HasPrefix(got, `{"id":9,"ok":true,`) {
+				t.Fatal(got)
+			}
+			writeWS(t, commands, websocket.MessageText, `{"id":1,"op":"subscribe","filter":"deflate/x","qos":0}`)
 			if _, got := readWS(t, commands); answered != extension || got != `{"id":1,"ok":true}` {
 				t.Fatalf("%q, %s", answered, got)
 			}
@@ -128,7 +132,19 @@ func TestDeflateSent(t *testing.T) {
 	long := strings.Repeat("21.5 ", 2000)
 	for name, ask := range map[string]func() *client{
 		"plain": func() *client { return r.openDeflate("/ws/sent-plain", "") },
-		"json":  func() *client { return r.openDeflate("/ws/sent-json", protocolJSON) },
+		"json": func() *client {
+			c := r.openDeflate("/ws/sent-json", protocolJSON)
+			if _, err := c.conn.Write(ws.AppendMasked(nil, ws.OpText, []byte(`{"id":1,"op":"connect","down_qos":0}`), [4]byte{1, 2, 3, 4})); err != nil {
+				t.Fatal(err)
+			}
+			for !bytes.HasSuffix(c.raw, []byte("}}")) { // below the length that is worth it
+				if err := c.fill(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c.raw = nil
+			return c
+		},
 		"echo":  func() *client { return r.openDeflate("/echo", "") },
 	} {
 		for text, first := range map[string]byte{"short": 0x81, long: 0xC1} {

@@ -42,7 +42,7 @@ type deviceMore struct {
 
 	user     []byte
 	clientID []byte // plain devices: the id from the path, until the session is open
-	requests int    // unanswered requests of a JSON device
+	talk     *talk  // devices with commands
 	expiry   uint32 // session expiry that CONNECT asked for, in seconds
 	login    *login // nil unless CONNECT named a method
 	aliasMax uint8  // aliases that the device takes from us [MQTT-3.1.2-26], [MQTT-3.1.2-27]
@@ -69,6 +69,7 @@ const (
 	wireFrameMQTT // MQTT in WebSocket frames
 	wirePlain     // messages of a plain device
 	wireJSON      // tidegate.json.v1
+	wireCBOR      // tidegate.bin.v1
 	wireEcho
 	wireCount
 )
@@ -153,13 +154,16 @@ func (s *shard) deadline(d *device) uint32 {
 	}
 	var at uint32
 	switch d.wire {
-	case wirePlain, wireJSON, wireEcho:
+	case wirePlain, wireJSON, wireCBOR, wireEcho:
 		at = d.lastSec + (1+uint32(d.missed))*uint32(s.cfg.WebSocket.PingInterval.Seconds())
 	default:
 		if d.keepAliveSec > 0 {
 			// One and a half times the keep-alive [MQTT-3.1.2-22]; a second more as the clock ticks in seconds.
 			at = d.lastSec + (uint32(d.keepAliveSec)*3+1)/2 + 1
 		}
+	}
+	if d.talks() && d.more.talk.tokenSec != 0 {
+		at = min(at, d.more.talk.tokenSec)
 	}
 	if d.partialSec != 0 {
 		if partial := d.partialSec + uint32(s.cfg.Limits.PacketTime.Seconds()) + 1; at == 0 || partial < at {
@@ -176,6 +180,8 @@ func (s *shard) OnTimeout(c *epoll.Conn) {
 	at := s.deadline(d)
 	switch {
 	case at == 0:
+	case d.state == stateLive && d.talks() && d.more.talk.tokenSec != 0 && now >= d.more.talk.tokenSec:
+		s.close(c, d, reasonTokenExpired)
 	case now < at || c.Paused() || now < s.graceSec:
 		// It was heard since, or it is we who did not listen.
 		c.Arm(max(at, now+1))
@@ -212,6 +218,8 @@ func (d *device) kind() liveKind {
 		return livePlain
 	case wireJSON:
 		return liveJSON
+	case wireCBOR:
+		return liveCBOR
 	case wireFrameMQTT:
 		return liveWS31 + liveKind(d.version) - liveKind(mqtt.V31)
 	}

@@ -272,9 +272,9 @@ func (s *shard) checkPublish(p *mqtt.Packet, m *session.Message) refusal {
 	switch {
 	case len(m.Topic) == 0:
 		return refusedAlias
-	case bus.Reserved(m.Topic):
+	case s.forgedCall(m.Topic), bus.Reserved(m.Topic) && !isCall(m.Topic):
 		return refusedReserved
-	case !s.topicWithin(m.Topic):
+	case !s.topicWithin(m.Topic) && !isCall(m.Topic):
 		return s.topicFault(m.Topic, refusedTopicBytes)
 	case p.Props.Has(mqtt.PropPayloadFormat) && p.Props.PayloadFormat == 1 && !utf8.Valid(m.Payload):
 		return refusedPayloadFormat
@@ -295,6 +295,9 @@ func (s *shard) fitsNATS(m *session.Message) bool {
 	b.refs.Store(1)
 	g := b.add(m)
 	g.client, g.user = b.keep([]byte(m.From.ClientID())), b.keep(m.User) // they go into the header
+	if isCall(m.Topic) {
+		g.shard = nowhere
+	}
 	var out bus.Message
 	b.Message(0, &out)
 	return s.gw.bus.Fits(&out)

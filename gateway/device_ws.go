@@ -25,13 +25,14 @@ const (
 	protocolMQTT   = "mqtt" // [MQTT-6.0.0-4]
 	protocolMQTT31 = "mqttv3.1"
 	protocolJSON   = "tidegate.json.v1"
+	protocolCBOR   = "tidegate.bin.v1"
 )
 
 // acceptUpgrade is ws.Policy.Accept.
 func (s *shard) acceptUpgrade(path []byte, offered []string) (subprotocol string, status int) {
 	w := wireOfPath(path, s.cfg.Diagnostics)
-	if w >= wirePlain && s.cfg.Auth.Anonymous == anonymousNobody {
-		return "", http.StatusUnauthorized // it has no way to log in yet
+	if w >= wirePlain && s.cfg.Auth.Anonymous == anonymousNobody && s.gw.tokens == nil {
+		return "", http.StatusUnauthorized // it has no way to log in
 	}
 	switch w {
 	case wireFrameMQTT:
@@ -46,12 +47,18 @@ func (s *shard) acceptUpgrade(path []byte, offered []string) (subprotocol string
 			return "", http.StatusBadRequest
 		}
 		for _, o := range offered {
-			if o == protocolJSON {
+			if o == protocolJSON || o == protocolCBOR {
 				return o, 0
 			}
 		}
+		if s.gw.tokens != nil {
+			return "", http.StatusUnauthorized // frames alone have no place for a token
+		}
 		return "", 0
 	case wireEcho:
+		if s.cfg.Auth.Anonymous == anonymousNobody {
+			return "", http.StatusUnauthorized
+		}
 		return "", 0
 	}
 	return "", http.StatusNotFound
@@ -104,16 +111,21 @@ func (s *shard) onUpgrade(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 		d.state = stateLive
 		s.count.live[liveEcho]++
 	case wirePlain:
-		if req.Subprotocol == protocolJSON {
-			d.wire = wireJSON
-		}
 		id, _ := plainID(req.Path)
 		d.extra().clientID = []byte(id)
+		switch req.Subprotocol {
+		case protocolJSON:
+			d.wire, d.more.talk = wireJSON, &talk{}
+		case protocolCBOR:
+			d.wire, d.more.talk = wireCBOR, &talk{}
+		}
 		if to := s.gw.home(d.more.clientID); to != s {
 			s.sendHome(c, d, to)
 			return p[n:]
 		}
-		s.openPlain(c, d)
+		if d.wire == wirePlain {
+			s.openPlain(c, d)
+		}
 	}
 	if n == len(p) || c.Closing() {
 		return nil
@@ -153,7 +165,7 @@ func (s *shard) onFrames(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 		if len(raw) == 0 || s.unread(c) || s.overworked(c) {
 			break
 		}
-		chunk, size, code := d.reader.Next(raw, &s.wsLimits[c.Listener()][d.wire])
+		chunk, size, code := d.reader.Next(raw, s.frameLimits(c, d))
 		if code != 0 {
 			s.close(c, d, reasonOfWS(code))
 			return nil
@@ -161,7 +173,7 @@ func (s *shard) onFrames(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 		if size == 0 {
 			break
 		}
-		if d.missed = 0; d.wire >= wirePlain {
+		if d.missed = 0; d.wire >= wirePlain && d.state == stateLive {
 			d.lastSec = now
 		}
 		if chunk.Op >= ws.OpClose {
@@ -202,6 +214,15 @@ func (s *shard) onFrames(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 		d.partialSec = now
 	}
 	return rest
+}
+
+// frameLimits bounds the messages of a device: more closely before it has said who it is.
+func (s *shard) frameLimits(c *epoll.Conn, d *device) *ws.Limits {
+	limits := &s.wsLimits[c.Listener()]
+	if d.talks() && d.state == stateOpening {
+		return &limits[wireUnknown]
+	}
+	return &limits[d.wire]
 }
 
 // onControl answers a control frame; false: the connection is closed.

@@ -35,6 +35,7 @@ func (g *Gateway) addInbound(b *batch, in *bus.Inbound, to int16, key uint32) {
 		m.QoS, m.Retain = in.QoS, in.Retain
 	}
 	var props []byte
+	g.addCall(in)
 	if in.HasFields {
 		props = appendFields(nil, &in.Fields)
 		if in.Fields.HasExpiry {

@@ -36,6 +36,9 @@ type Gateway struct {
 	downPool  batchPool
 	draining  atomic.Bool
 	stopped   chan struct{} // closed when the loops have ended
+	secret    secret        // of session tokens and calls
+	tokens    *auth.JWT     // nil: devices with commands need none
+	watched   watched
 	// refusalsMax is how many connections a loop may be refusing at a time.
 	refusalsMax int
 	noMember    atomic.Uint64 // messages from NATS for filters that nobody held any more
@@ -70,7 +73,7 @@ func New(cfg Config, log zerolog.Logger) (g *Gateway, err error) {
 		}
 		return nil, errors.Join(all...)
 	}
-	g = &Gateway{cfg: cfg, log: log, stopped: make(chan struct{})}
+	g = &Gateway{cfg: cfg, log: log, stopped: make(chan struct{}), secret: newSecret()}
 	if g.cfg.Node == "" {
 		g.cfg.Node, _ = os.Hostname()
 	}
@@ -85,6 +88,9 @@ func New(cfg Config, log zerolog.Logger) (g *Gateway, err error) {
 		return nil, err
 	}
 	if g.methods, err = g.cfg.Auth.methods(); err != nil {
+		return nil, err
+	}
+	if err := g.openTokens(); err != nil {
 		return nil, err
 	}
 	g.interests = newInterests(g.cfg.Loops, g.interestActive)

@@ -64,7 +64,7 @@ func (s *shard) arrive(a *arrival) {
 	*d = a.d
 	d.state = stateOpening
 	s.arm(c, d)
-	if d.wire == wirePlain || d.wire == wireJSON {
+	if d.wire == wirePlain {
 		s.openPlain(c, d)
 	}
 }

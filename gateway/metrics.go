@@ -21,13 +21,14 @@ const (
 	liveWS5
 	livePlain
 	liveJSON
+	liveCBOR
 	liveEcho
 	liveKinds
 )
 
 var liveLabels = [liveKinds][2]string{ // transport, protocol
 	{"tcp", "mqtt3.1"}, {"tcp", "mqtt3.1.1"}, {"tcp", "mqtt5"}, {"ws", "mqtt3.1"}, {"ws", "mqtt3.1.1"}, {"ws", "mqtt5"},
-	{"ws", "plain"}, {"ws", "json"}, {"ws", "echo"},
+	{"ws", "plain"}, {"ws", "json"}, {"ws", "bin"}, {"ws", "echo"},
 }
 
 // counters are a shard's own: plain numbers, added to by its loop alone and copied at a scrape.
@@ -47,6 +48,7 @@ type counters struct {
 	authentications                                                     [authResults]uint64
 	aliasBytesIn, aliasBytesOut                                         int64 // topics kept for aliases
 	aliasBytesSaved                                                     uint64
+	callsRefused                                                        uint64
 }
 
 // snapshot is what one shard tells a scrape.
@@ -148,7 +150,8 @@ var metricTable = []struct {
 	{"gateway_retained_messages", "Topics with a retained message.", nil},
 	{"gateway_retained_bytes", "Bytes of retained messages and their topics.", nil},
 	{"gateway_retained_refused_total", "Retained messages not kept because there are too many.", nil},
-	{"gateway_commands_bad_total", "Commands of JSON devices that could not be read.", nil},
+	{"gateway_commands_bad_total", "Commands of plain devices that could not be read.", nil},
+	{"gateway_calls_refused_total", "Answers of devices to requests that no backend made here.", nil},
 	{"gateway_sessions", "Sessions.", []string{"state"}},
 	{"gateway_subscriptions", "Filters of all sessions.", nil},
 	{"gateway_topics_rewritten_total", "Topics and filters that a rule of topic_rewrite took for others.", nil},
@@ -290,6 +293,7 @@ func (e emitter) messages(s *snapshot) {
 	e.counter("gateway_topics_rewritten_total", float64(s.rewrites))
 	e.counter("gateway_auto_subscriptions_total", float64(s.autoSubscribed), "made")
 	e.counter("gateway_auto_subscriptions_total", float64(s.autoRefused), "refused")
+	e.counter("gateway_calls_refused_total", float64(s.callsRefused))
 	e.gauge("gateway_queued_messages", float64(s.queued))
 	e.gauge("gateway_queued_bytes", float64(s.queuedBytes))
 	e.gauge("gateway_kept_bytes", float64(s.keptBytes))

@@ -91,6 +91,7 @@ func (s *snapshot) add(o *snapshot) {
 	s.aliasBytesIn += o.aliasBytesIn
 	s.aliasBytesOut += o.aliasBytesOut
 	s.aliasBytesSaved += o.aliasBytesSaved
+	s.callsRefused += o.callsRefused
 	s.loop.Refused += o.loop.Refused
 	s.loop.Starved += o.loop.Starved
 	s.loop.TailBytes += o.loop.TailBytes

@@ -47,8 +47,8 @@ func (s *shard) onMessage(c *epoll.Conn, d *device, op ws.Op, payload []byte) bo
 		}
 		c.End(s.appendMessage(d, c.Begin(), op, payload))
 		return true
-	case wireJSON:
-		return s.onJSON(c, d, op, payload)
+	case wireJSON, wireCBOR:
+		return s.onTalk(c, d, op, payload)
 	}
 	if s.uplink.full() {
 		s.pausePublisher(c, d)
@@ -56,24 +56,19 @@ func (s *shard) onMessage(c *epoll.Conn, d *device, op ws.Op, payload []byte) bo
 		return false
 	}
 	s.scratch2 = appendPattern(s.scratch2[:0], s.cfg.WebSocket.UpTopic, d.sess.ClientID())
-	return s.publishFrom(c, d, s.scratch2, payload, false)
-}
-
-// appendPattern appends a topic pattern with the client id in its place.
-func appendPattern(dst []byte, pattern, clientID string) []byte {
-	before, after, _ := strings.Cut(pattern, clientIDPlace)
-	return append(append(append(dst, before...), clientID...), after...)
-}
-
-// publishFrom publishes a message of a plain device at QoS 0; false: the connection is closed.
-func (s *shard) publishFrom(c *epoll.Conn, d *device, topic, payload []byte, retain bool) bool {
-	s.message = session.Message{Topic: topic, Payload: payload, Retain: retain, From: d.sess}
+	s.message = session.Message{Topic: s.scratch2, Payload: payload, From: d.sess}
 	if !s.fitsNATS(&s.message) {
 		s.count.refused++
 		return true
 	}
 	s.event = session.Event{Kind: session.Publish, Msg: &s.message}
 	return s.step(c, d, &s.event)
+}
+
+// appendPattern appends a topic pattern with the client id in its place.
+func appendPattern(dst []byte, pattern, clientID string) []byte {
+	before, after, _ := strings.Cut(pattern, clientIDPlace)
+	return append(append(append(dst, before...), clientID...), after...)
 }
 
 // sendToPlain sends one effect of the session to a plain device. It has subscribed with QoS 0, so that messages are all
@@ -83,10 +78,6 @@ func (s *shard) sendToPlain(c *epoll.Conn, d *device, a *session.Send) {
 		return
 	}
 	s.count.messagesOut[0]++
-	if d.wire == wireJSON {
-		s.pushJSON(c, d, a)
-		return
-	}
 	op := ws.OpBinary
 	if utf8.Valid(a.Msg.Payload) {
 		op = ws.OpText

@@ -264,6 +264,11 @@ func (r *rig) dialWS(path string, protocols ...string) *websocket.Conn {
 	return c
 }
 
+// patient is a context for one step with a real client.
+func patient() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), patience)
+}
+
 func readWS(t testing.TB, c *websocket.Conn) (websocket.MessageType, string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

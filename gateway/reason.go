@@ -48,6 +48,8 @@ const (
 	reasonProxyHeader
 	reasonNotHTTP
 	reasonServer
+	reasonTokenExpired
+	reasonBadCommands
 	reasonCount
 )
 
@@ -94,6 +96,8 @@ var reasonTable = [reasonCount]struct {
 	reasonProxyHeader:        {"proxy_header", mqtt.MalformedPacket, ws.ProtocolError},
 	reasonNotHTTP:            {"mqtt_on_websocket_port", mqtt.MalformedPacket, ws.ProtocolError},
 	reasonServer:             {"server_error", mqtt.UnspecifiedError, ws.InternalError},
+	reasonTokenExpired:       {"token_expired", mqtt.NotAuthorized, ws.PolicyViolation},
+	reasonBadCommands:        {"bad_commands", mqtt.ProtocolError, ws.PolicyViolation},
 }
 
 // String is the metric label.

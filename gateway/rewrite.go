@@ -177,6 +177,15 @@ func (s *shard) rewriteFilter(filter []byte, clientID string) []byte {
 	return append(whole, to...)
 }
 
+// rewriteCommand is rewriteFilter for the filter of a command.
+func (s *shard) rewriteCommand(filter string, d *device) string {
+	if len(s.rewrites) == 0 {
+		return filter
+	}
+	s.rewritten = s.rewritten[:0]
+	return string(s.rewriteFilter([]byte(filter), d.sess.ClientID()))
+}
+
 // validateRewrites is part of Validate.
 func (c *Config) validateRewrites(v *validator) {
 	for i, r := range c.TopicRewrite {

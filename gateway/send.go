@@ -15,8 +15,10 @@ func (s *shard) applySends(c *epoll.Conn, d *device, sess *session.Session, out 
 	for i := range out.Sends {
 		a := &out.Sends[i]
 		switch d.wire {
-		case wirePlain, wireJSON:
+		case wirePlain:
 			s.sendToPlain(c, d, a)
+		case wireJSON, wireCBOR:
+			s.push(c, d, a)
 		case wireFrameMQTT:
 			dst, mark := ws.BeginFrame(c.Begin())
 			from := len(dst)

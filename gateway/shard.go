@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/tidegate/tidegate/epoll"
+	"github.com/tidegate/tidegate/gateway/command"
 	"github.com/tidegate/tidegate/gateway/mqtt"
 	"github.com/tidegate/tidegate/gateway/ws"
 	"github.com/tidegate/tidegate/session"
@@ -39,6 +40,17 @@ type shard struct {
 	lastValues   lastValues
 	orphaned     session.Out  // what stepOrphans gives away
 	handing      atomic.Int32 // batches of orphans on their way to other shards
+
+	answering *device        // whose array of commands is being carried out
+	answers   command.Run    // to it
+	runs      []epoll.Handle // devices with a run of messages
+	spareRuns []*command.Run
+
+	audiences  map[string]*audience // by filter
+	changes    []change             // of this tick, of filters that somebody watches
+	changesCut bool                 // there were more
+	untold     []bool               // shards that had no room for the last list
+	told       int                  // changes told in this tick
 
 	listeners []listenerKind // by the loop's listener index
 	upgrade   ws.Policy
@@ -80,6 +92,9 @@ type shard struct {
 	words       []byte // reason string
 	publishOut  mqtt.PublishOut
 	connack     mqtt.ConnackOut
+	commands    []command.Command
+	pushOut     command.Message
+	pushProps   mqtt.Properties
 }
 
 // fragmentsMax is how many frames one WebSocket message may have; beyond it the connection is closed with 1009.
@@ -181,6 +196,13 @@ func (s *shard) OnTickEnd() {
 	s.closeDoomed()
 	if len(s.moving) > 0 {
 		s.moveHome()
+	}
+	s.told = 0
+	if len(s.changes) > 0 || s.changesCut {
+		s.tellChanges()
+	}
+	if len(s.runs) > 0 {
+		s.endRuns()
 	}
 	if until, gathers := s.uplink.gathers(s.loop.Now()); gathers {
 		s.loop.WakeAt(until)

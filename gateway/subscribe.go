@@ -104,6 +104,9 @@ func (s *shard) applyInterests(changes []session.Interest) (held []*shardInteres
 			if ch.Sub.Share == "" { // groups are served by way of NATS
 				s.wanted.add(ch.Sub.Filter)
 			}
+			if ch.Live {
+				s.noteChange(ch.Sub, true)
+			}
 			e := s.gain(ch.Sub)
 			if e == nil {
 				continue
@@ -116,6 +119,9 @@ func (s *shard) applyInterests(changes []session.Interest) (held []*shardInteres
 			if ch.Sub.Share == "" {
 				s.wanted.remove(ch.Sub.Filter)
 				delete(s.replays, ch.Sub) // [MQTT-3.10.4-2]
+			}
+			if ch.Live {
+				s.noteChange(ch.Sub, false)
 			}
 			s.gw.interests.adjust(s.index, ch.Sub.Interest, -1, -liveCount(ch))
 			s.lose(ch.Sub)

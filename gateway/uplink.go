@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"math"
 	"sync/atomic"
 
 	"github.com/tidegate/tidegate/epoll"
@@ -46,6 +47,31 @@ const uplinkHeldBytesMax = 64 << 20
 
 // add takes the one copy of a message; false: too much is held back already.
 func (u *uplink) add(m *session.Message, client string) bool {
+	if !u.take(m, client) {
+		return false
+	}
+	for i := range u.outlets {
+		o := &u.outlets[i]
+		if o.wants != nil && !o.wanted && o.wants(m.Topic) {
+			o.wanted, u.hurry = true, true
+		}
+	}
+	return true
+}
+
+// nowhere is a shard that there is not: the message is for NATS alone.
+const nowhere = math.MaxInt16
+
+// addRaw takes a message whose topic is a NATS subject, for NATS alone.
+func (u *uplink) addRaw(m *session.Message, client string) bool {
+	if !u.take(m, client) {
+		return false
+	}
+	u.now.msgs[len(u.now.msgs)-1].shard = nowhere
+	return true
+}
+
+func (u *uplink) take(m *session.Message, client string) bool {
 	if u.held > uplinkHeldBytesMax {
 		return false
 	}
@@ -60,12 +86,6 @@ func (u *uplink) add(m *session.Message, client string) bool {
 	u.now.arena = append(u.now.arena, client...)
 	g.client = span{from, uint32(len(u.now.arena))}
 	g.user = u.now.keep(m.User)
-	for i := range u.outlets {
-		o := &u.outlets[i]
-		if o.wants != nil && !o.wanted && o.wants(m.Topic) {
-			o.wanted, u.hurry = true, true
-		}
-	}
 	return true
 }
 

@@ -84,12 +84,16 @@ func (s *shard) yield(k *claim) {
 	now := s.loop.NowSec()
 	s.out.Reset()
 	sess, _ := s.table.Open(now, &session.Connect{ClientID: k.id, CleanStart: k.clean, Version: uint8(mqtt.V5)}, elsewhere, &s.out)
-	if s.evict(s.out.Evict) {
+	evicted := s.evict(s.out.Evict)
+	if evicted {
 		s.count.takenElsewhere++
 	}
 	if sess != nil {
 		s.event = session.Event{Kind: session.Lost, Owner: elsewhere}
 		sess.Step(now, &s.event, &s.out)
+		if evicted {
+			s.tellHeld(sess, false)
+		}
 	}
 	s.applyTable(&s.out)
 }

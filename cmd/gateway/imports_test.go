@@ -36,8 +36,8 @@ var house = []rule{
 		why: "a codec is bytes in, bytes out; gobwas gives it the handshake and the RFC's rules, net/http the names of statuses",
 	},
 	{
-		pkg: "gateway/auth", outside: []string{"github.com/xdg-go/scram"}, std: slices.Concat(clocks, sockets, logging),
-		why: "who somebody is follows from what they say: files, sockets and clocks are for those who ask; xdg-go has kept SCRAM for MongoDB for years",
+		pkg: "gateway/auth", outside: []string{"github.com/xdg-go/scram", "github.com/golang-jwt/jwt/v5"}, std: slices.Concat(clocks, sockets, logging),
+		why: "who somebody is follows from what they say: files, sockets and clocks are for those who ask; xdg-go has kept SCRAM for MongoDB for years, golang-jwt tokens for everybody",
 	},
 	{
 		pkg: "gateway/command", outside: []string{"github.com/fxamacker/cbor/v2"}, std: slices.Concat(clocks, sockets, logging),
@@ -58,7 +58,7 @@ var house = []rule{
 		why:     "a NATS server for tests belongs beside bus and needs no more than bus does",
 	},
 	{
-		pkg: "gateway", ours: []string{"epoll", "gateway/mqtt", "gateway/ws", "gateway/auth", "session", "bus"},
+		pkg: "gateway", ours: []string{"epoll", "gateway/mqtt", "gateway/ws", "gateway/auth", "gateway/command", "session", "bus"},
 		outside: []string{"github.com/rs/zerolog", "github.com/prometheus/client_golang", "github.com/tidwall/btree"},
 		why:     "gateway is the one joint; it reaches NATS, frames and packets only through the leaves",
 	},

@@ -158,23 +158,23 @@ func (f *fields) check(c *Command) *Error {
 	case c.ID == 0 && (f.ID != 0 || !mayBeSilent(c)):
 		return ErrID
 	case c.QoS > 1:
-		return errField("qos", "0 or 1")
+		return Field("qos", "0 or 1")
 	case c.DownQoS > 1:
-		return errField("down_qos", "0 or 1")
+		return Field("down_qos", "0 or 1")
 	case c.RetainHandling > 2:
-		return errField("retain_handling", "0, 1 or 2")
+		return Field("retain_handling", "0, 1 or 2")
 	case f.Inflight != nil && *f.Inflight == 0:
-		return errField("inflight", "1 to 65535")
+		return Field("inflight", "1 to 65535")
 	case c.Op == Ack && len(c.Acks) == 0:
-		return errField("ack", "1 to 65535")
+		return Field("ack", "1 to 65535")
 	case len(c.Acks) > AcksMax:
-		return errField("acks", "up to 1024 numbers")
+		return Field("acks", "up to 1024 numbers")
 	case len(c.Properties) > PropertiesMax:
-		return errField("properties", "up to 32 pairs")
+		return Field("properties", "up to 32 pairs")
 	}
 	for _, p := range c.Properties {
 		if len(p) != 2 {
-			return errField("properties", "pairs of name and value")
+			return Field("properties", "pairs of name and value")
 		}
 	}
 	return nil

@@ -70,7 +70,7 @@ func split(enc Encoding, frame []byte) (items [][]byte, array bool, bad *Error) 
 func whatFailedJSON(err error) *Error {
 	var field *json.UnmarshalTypeError
 	if errors.As(err, &field) && field.Field != "" {
-		return errField(field.Field, kindOf(field.Field))
+		return Field(field.Field, kindOf(field.Field))
 	}
 	if errors.Is(err, errForeign) {
 		return ErrPayload
@@ -82,7 +82,7 @@ func whatFailedCBOR(err error) *Error {
 	var field *cbor.UnmarshalTypeError
 	if errors.As(err, &field) && field.StructFieldName != "" {
 		name := nameOf(field.StructFieldName)
-		return errField(name, kindOf(name))
+		return Field(name, kindOf(name))
 	}
 	return ErrCommand
 }

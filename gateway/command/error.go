@@ -33,7 +33,7 @@ var (
 	ErrUnavailable  = &Error{Code: "unavailable", Message: "the backend can't be reached now", Temporary: true, RetryMS: 5000}
 )
 
-// errField is a field that is not what it should be.
-func errField(name, want string) *Error {
+// Field is the error of a field that is not what it should be.
+func Field(name, want string) *Error {
 	return &Error{Code: ErrCommand.Code, Message: name + " must be " + want}
 }

@@ -98,6 +98,9 @@ func (r *Run) Len() int { return r.n }
 // Bytes is how long they are.
 func (r *Run) Bytes() int { return len(r.items) }
 
+// Cap is how much memory the run holds.
+func (r *Run) Cap() int { return cap(r.items) }
+
 // AppendTo appends the items, as an array, or as it is if there is a single one and bare. The run is empty then.
 func (r *Run) AppendTo(dst []byte, enc Encoding, bare bool) []byte {
 	switch {

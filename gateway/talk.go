@@ -1,0 +1,163 @@
+package gateway
+
+import (
+	"github.com/tidegate/tidegate/epoll"
+	"github.com/tidegate/tidegate/gateway/command"
+	"github.com/tidegate/tidegate/gateway/ws"
+)
+
+// The commands of plain devices with a subprotocol; docs/websocket-protocol.md is the contract.
+
+// talk is what such a device has beside other devices. Owned by one loop.
+type talk struct {
+	run      *command.Run // messages of this tick that go in one frame; nil: none
+	watches  []string     // filters whose presence it is told
+	requests int          // its requests and presence questions that are unanswered
+	tokenSec uint32       // when its token expires, by the loop's clock; 0: never
+	bad      uint8        // bad commands in succession
+	arrays   bool         // it takes them
+}
+
+// badMax is how many bad commands in succession close a connection.
+const badMax = 16
+
+// talks tells whether a device has commands.
+func (d *device) talks() bool { return d.wire == wireJSON || d.wire == wireCBOR }
+
+// encoding is how the commands of a device are written, op the frames they come in.
+func (d *device) encoding() (enc command.Encoding, op ws.Op) {
+	if d.wire == wireCBOR {
+		return command.CBOR, ws.OpBinary
+	}
+	return command.JSON, ws.OpText
+}
+
+// onTalk handles one frame of commands; false: the connection is closed, or the uplink has no room.
+func (s *shard) onTalk(c *epoll.Conn, d *device, op ws.Op, frame []byte) bool {
+	if s.uplink.full() {
+		s.pausePublisher(c, d)
+		c.PauseRead()
+		return false
+	}
+	enc, want := d.encoding()
+	if op != want {
+		return s.bad(c, d, &command.Command{Bad: command.ErrCommand})
+	}
+	list, array := command.Decode(enc, frame, s.commands[:0])
+	if array {
+		s.answering = d
+	}
+	for i := range list {
+		if !s.onCommand(c, d, &list[i]) {
+			break
+		}
+	}
+	s.endAnswers(c, d)
+	clear(list)
+	s.commands = list
+	return !c.Closing()
+}
+
+// onCommand carries out one command; false: the connection is closed.
+func (s *shard) onCommand(c *epoll.Conn, d *device, cmd *command.Command) bool {
+	s.work++
+	switch {
+	case cmd.Bad != nil:
+		return s.bad(c, d, cmd)
+	case d.state == stateOpening && cmd.Op != command.Connect:
+		s.count.badCommands++
+		s.fail(c, d, cmd, command.ErrNotConnected)
+		s.close(c, d, reasonBadCommands)
+		return false
+	}
+	d.more.talk.bad = 0
+	switch cmd.Op {
+	case command.Connect:
+		return s.onConnectCommand(c, d, cmd)
+	case command.Publish:
+		return s.onPublishCommand(c, d, cmd)
+	case command.Reply:
+		return s.onReply(c, d, cmd)
+	case command.Subscribe:
+		return s.onSubscribeCommand(c, d, cmd)
+	case command.Unsubscribe:
+		return s.onUnsubscribeCommand(c, d, cmd)
+	case command.Ack:
+		return s.onAck(c, d, cmd)
+	case command.Request:
+		s.onRequest(c, d, cmd)
+	case command.Presence:
+		s.onPresence(c, d, cmd)
+	case command.Refresh:
+		s.onRefresh(c, d, cmd)
+	case command.Ping:
+		s.ok(c, d, cmd)
+	}
+	return true
+}
+
+// bad answers what is no command; false: it was one too many.
+func (s *shard) bad(c *epoll.Conn, d *device, cmd *command.Command) bool {
+	s.count.badCommands++
+	s.fail(c, d, cmd, cmd.Bad)
+	t := d.more.talk
+	if t.bad++; t.bad >= badMax {
+		s.close(c, d, reasonBadCommands)
+		return false
+	}
+	return true
+}
+
+// ok answers a command that has nothing more to tell; one without an id gets no answer.
+func (s *shard) ok(c *epoll.Conn, d *device, cmd *command.Command) {
+	if cmd.ID == 0 {
+		return
+	}
+	enc, _ := d.encoding()
+	s.scratch3 = command.AppendOK(s.scratch3[:0], enc, cmd.ID)
+	s.say(c, d, s.scratch3)
+}
+
+// fail answers a command that failed, with an id or without.
+func (s *shard) fail(c *epoll.Conn, d *device, cmd *command.Command, e *command.Error) {
+	enc, _ := d.encoding()
+	s.scratch3 = command.AppendError(s.scratch3[:0], enc, cmd.ID, e)
+	s.say(c, d, s.scratch3)
+}
+
+// say sends one item in a frame of its own, or with the other answers to an array.
+func (s *shard) say(c *epoll.Conn, d *device, item []byte) {
+	enc, op := d.encoding()
+	if s.answering == d {
+		s.answers.Keep(append(s.answers.Next(enc), item...))
+		return
+	}
+	s.endRun(c, d)
+	c.End(s.appendMessage(d, c.Begin(), op, item))
+}
+
+// endAnswers sends the answers to an array that are ready.
+func (s *shard) endAnswers(c *epoll.Conn, d *device) {
+	if s.answering != d {
+		return
+	}
+	s.answering = nil
+	if s.answers.Len() == 0 || d.state == stateDraining {
+		s.answers = command.Run{}
+		return
+	}
+	s.endRun(c, d)
+	s.sendRun(c, d, &s.answers, false)
+}
+
+// sendRun sends a run in one frame.
+func (s *shard) sendRun(c *epoll.Conn, d *device, r *command.Run, bare bool) {
+	enc, op := d.encoding()
+	if d.reader.Deflates() {
+		s.scratch3 = r.AppendTo(s.scratch3[:0], enc, bare)
+		c.End(s.appendMessage(d, c.Begin(), op, s.scratch3))
+		return
+	}
+	dst, mark := ws.BeginFrame(c.Begin())
+	c.End(ws.EndFrame(r.AppendTo(dst, enc, bare), mark, op))
+}

@@ -1,0 +1,72 @@
+package gateway
+
+import (
+	"errors"
+	"time"
+
+	"github.com/tidegate/tidegate/bus"
+	"github.com/tidegate/tidegate/epoll"
+	"github.com/tidegate/tidegate/gateway/command"
+	"github.com/tidegate/tidegate/session"
+)
+
+// requestTimeDefault and requestTimeMax bound how long a request waits for its answer.
+const (
+	requestTimeDefault = 5 * time.Second
+	requestTimeMax     = time.Minute
+)
+
+// onRequest sends a NATS request in the device's name.
+func (s *shard) onRequest(c *epoll.Conn, d *device, cmd *command.Command) {
+	topic := []byte(cmd.Topic)
+	switch {
+	case !s.mayPublish(topic):
+		s.fail(c, d, cmd, command.ErrTopic)
+		return
+	case !s.fitsNATS(&session.Message{Topic: topic, Payload: cmd.Payload, From: d.sess}):
+		s.fail(c, d, cmd, command.ErrTooLarge)
+		return
+	case d.more.talk.requests >= s.cfg.Limits.RequestsMax:
+		s.fail(c, d, cmd, command.ErrTooMany)
+		return
+	}
+	wait := requestTimeDefault
+	if cmd.TimeoutMS > 0 {
+		wait = min(time.Duration(cmd.TimeoutMS)*time.Millisecond, requestTimeMax)
+	}
+	d.more.talk.requests++
+	owner, id := c.Handle(), cmd.ID
+	enc, _ := d.encoding()
+	s.gw.bus.Request(string(bus.AppendSubject(nil, topic)), cmd.Payload, wait, func(answer []byte, err error) {
+		var item []byte
+		if err == nil {
+			item = command.AppendResponse(nil, enc, id, answer)
+		} else {
+			item = command.AppendError(nil, enc, id, requestError(err))
+		}
+		s.doSoon(func(s *shard) { s.answerLate(owner, item) })
+	})
+}
+
+func requestError(err error) *command.Error {
+	switch {
+	case errors.Is(err, bus.ErrNoResponders):
+		return command.ErrNoResponders
+	case errors.Is(err, bus.ErrTimeout):
+		return command.ErrTimeout
+	case errors.Is(err, bus.ErrTooMany):
+		return command.ErrTooMany
+	}
+	return command.ErrUnavailable
+}
+
+// answerLate answers a command that had to wait, if its connection is still there.
+func (s *shard) answerLate(owner epoll.Handle, item []byte) {
+	c := s.loop.Conn(owner)
+	if c == nil || c.Closing() {
+		return
+	}
+	d := s.devices.At(c.Slot())
+	d.more.talk.requests--
+	s.say(c, d, item)
+}
