@@ -122,6 +122,8 @@ func TestPresenceChanges(t *testing.T) {
 		}
 		_ = j.c.CloseNow()
 		r.eventually("nobody watches", func() bool { return r.gw.watched.watchers.Load() == 0 })
+		r.gw.watched.mu.Lock()
+		defer r.gw.watched.mu.Unlock()
 		if len(r.gw.watched.filters) != 0 {
 			t.Errorf("%v", r.gw.watched.filters)
 		}

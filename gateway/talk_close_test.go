@@ -136,9 +136,13 @@ func TestTalkCloses(t *testing.T) {
 			r.closesBy(tc.why, before, 1)
 		}
 		j := r.talks(protocol, "last")
-		go func() { _ = r.stop() }()
+		stopped := make(chan error, 1)
+		go func() { stopped <- r.stop() }()
 		if code, text := j.ends(); code != 4000 || text != "shutdown" {
 			t.Errorf("%d %q", code, text)
+		}
+		if err := <-stopped; err != nil {
+			t.Error(err)
 		}
 	})
 }

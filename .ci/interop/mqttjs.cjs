@@ -150,7 +150,7 @@ async function plainDevices() {
     device.ws.close();
     await backend.endAsync();
   });
-  await check("tidegate.json.v1: subscribe, publish, ping, error", async () => {
+  await check("tidegate.json.v1: connect, subscribe, publish, ack, ping, error", async () => {
     const device = socket("/ws/js-json", "tidegate.json.v1");
     await device.open;
     equal("tidegate.json.v1", device.ws.protocol);
@@ -163,10 +163,13 @@ async function plainDevices() {
       }
     };
     const messages = [];
+    const connected = await ask({ id: 5, op: "connect", resume_s: 60 });
+    equal([true, "js-json", false], [connected.ok, connected.client, connected.resumed]);
     equal({ id: 1, ok: true }, await ask({ id: 1, op: "subscribe", filter: "js/json/+" }));
     equal({ id: 2, ok: true }, await ask({ id: 2, op: "publish", topic: "js/json/temp", json: 21.5 }));
     if (!messages.length) messages.push(JSON.parse((await device.next()).text));
-    equal({ op: "message", topic: "js/json/temp", json: 21.5 }, messages[0]);
+    equal({ op: "message", topic: "js/json/temp", ack: 1, json: 21.5 }, messages[0]);
+    device.ws.send(JSON.stringify({ op: "ack", ack: 1 }));
     equal({ id: 3, ok: true }, await ask({ id: 3, op: "ping" }));
     const { error } = await ask({ id: 4, op: "publish", topic: "bad/#", text: "x" });
     equal(["bad_topic", false], [error.code, error.temporary]);
