@@ -1,13 +1,11 @@
 #!/usr/bin/env bash
-# The list of the standards' statements beside the tests: every id of .ci/protocol/*.ids has one row in docs/protocol.md (or
-# docs/protocol-311.md), every row that binds a server names a test that exists or says why none can, and every
+# The list of the standards' statements beside the tests: every id of .ci/protocol/*.ids has one row in docs/protocol.md, every row that binds a server names a test that exists or says why none can, and every
 # Test_v5_MQTT_… and Test_v311_MQTT_… stands in the row of its id. A few seconds; the Go tool is not needed.
 set -u
 cd "$(dirname "$0")/.."
 shopt -s nullglob
 
 ids=(.ci/protocol/*.ids)
-pages=(docs/protocol.md docs/protocol-311.md)
 
 tests() {
   git ls-files --cached --others --exclude-standard '*_test.go' | while read -r f; do [ -e "$f" ] && echo "$f"; done |
@@ -19,11 +17,7 @@ tests() {
     sed "s#^#id $(basename "$f" .ids) #" "$f"
   done
   tests | sed 's/^/test /'
-  for f in "${pages[@]}"; do
-    [ -e "$f" ] || continue
-    case $f in *-311.md) echo "version v311" ;; *) echo "version v5" ;; esac
-    sed 's/^/line /' "$f"
-  done
+  sed 's/^/line /' docs/protocol.md
 } | awk '
 function trim(s) { gsub(/^[ \t]+|[ \t]+$/, "", s); return s }
 function wrong(what) { faults[++faultCount] = what }
@@ -54,7 +48,6 @@ function row(key, binds, proof,   rest, name, n, v, p) {
 }
 $1 == "id" { known[$2 " " $3] = 1; of[$2]++; order[++count] = $2 " " $3; next }
 $1 == "test" { exists[$2] = 1; next }
-$1 == "version" { version = $2; next }
 $2 ~ /^##?$/ && /3\.1\.1/ { version = "v311"; next }
 $2 ~ /^##?$/ && /MQTT 5/ { version = "v5"; next }
 $2 == "|" {

@@ -145,7 +145,7 @@ func TestDeflateSent(t *testing.T) {
 			c.raw = nil
 			return c
 		},
-		"echo":  func() *client { return r.openDeflate("/echo", "") },
+		"echo": func() *client { return r.openDeflate("/echo", "") },
 	} {
 		for text, first := range map[string]byte{"short": 0x81, long: 0xC1} {
 			c := ask()

@@ -9,7 +9,7 @@ import (
 
 // replay is the retained messages still to be sent for one subscription. Owned by one shard.
 type replay struct {
-	owner   uint64 // connection the subscription was made on
+	owner   uint64 // the session's connection
 	sess    *session.Session
 	want    session.Replay
 	from    *retainedStore
@@ -69,8 +69,23 @@ const (
 // replay begins to send the retained messages that a subscription asks for. One that was under way for it begins anew.
 func (s *shard) replay(sess *session.Session, want session.Replay) {
 	if r := s.gw.retainedFor(want.Filter).begin(sess, want); r != nil {
+		delete(s.replaysAway, want.Sub)
 		s.replays[want.Sub] = r
 	}
+}
+
+// resumeReplays goes on with what a session was still to get when its device went [MQTT-3.3.1-6].
+func (s *shard) resumeReplays(sess *session.Session) {
+	if len(s.replaysAway) == 0 {
+		return
+	}
+	sess.EachSubscription(func(sub *session.Subscription) bool {
+		if r := s.replaysAway[sub]; r != nil {
+			delete(s.replaysAway, sub)
+			s.replays[sub] = r
+		}
+		return true
+	})
 }
 
 // stepReplays goes on with the retained messages that subscriptions still have to get. The order of the map is random, so that
@@ -83,8 +98,9 @@ func (s *shard) stepReplays() {
 			more = true
 			break
 		}
-		if r.sess.Owner() != r.owner {
-			delete(s.replays, sub) // the connection that asked is gone
+		if r.owner = r.sess.Owner(); r.owner == 0 { // its device is away
+			delete(s.replays, sub)
+			s.replaysAway[sub] = r
 			budget--
 			continue
 		}

@@ -138,6 +138,38 @@ func TestRetainedReplayComplete(t *testing.T) {
 	}
 }
 
+// TestRetainedReplayGoesOn: a replay that was cut with its connection goes on when the device of the session returns, in order, and with
+// nothing left out but what was on its way.
+func TestRetainedReplayGoesOn(t *testing.T) {
+	const topics = 5000
+	r := start(t)
+	p := r.connect(mqtt.V5, "pub")
+	for i := range topics {
+		p.publish(1, fmt.Sprintf("many/%04d", i), fmt.Sprintf("%0200d", i), retained)
+	}
+	c, _ := r.connectOn(r.open(mqtt.V311, r.mqtt), "c", persistent)
+	c.subscribe(1, "many/#")
+	seen := map[string]bool{}
+	for range 3 {
+		for range 50 {
+			seen[c.message().topic] = true
+		}
+		c.reset()
+		r.eventually("it is away", func() bool { return r.sum().sessionsLive == 1 })
+		var ack *got
+		if c, ack = r.connectOn(r.open(mqtt.V311, r.mqtt), "c", persistent); !ack.SessionPresent {
+			t.Fatal("the session is gone")
+		}
+	}
+	for len(seen) < topics {
+		seen[c.message().topic] = true
+	}
+	c.ping()
+	if drops := r.sum().drops; drops != (snapshot{}).drops {
+		t.Errorf("dropped %v", drops)
+	}
+}
+
 // TestRetainUnavailable: with retained messages switched off CONNACK says so, and whoever does it still is closed
 // with 0x9A [MQTT-3.2.2-14].
 func TestRetainUnavailable(t *testing.T) {

@@ -30,12 +30,13 @@ type shard struct {
 	interests    map[string]*shardInterest
 	interestByID map[uint32]*shardInterest
 	replays      map[*session.Subscription]*replay
-	replayAgain  bool                 // one of them waits for the flush only
-	claimedAt    epoll.Chunks[uint64] // by connection slot, see claims
-	claimFrom    uint32               // connections from this slot on are to be claimed again; 0: none
-	moving       []move               // connections whose home is another shard, moved at tick end
-	doomed       []doomed             // connections to close at tick end
-	eager        []epoll.Handle       // devices whose queues go on in the next tick
+	replaysAway  map[*session.Subscription]*replay // of sessions that wait for their devices
+	replayAgain  bool                              // one of them waits for the flush only
+	claimedAt    epoll.Chunks[uint64]              // by connection slot, see claims
+	claimFrom    uint32                            // connections from this slot on are to be claimed again; 0: none
+	moving       []move                            // connections whose home is another shard, moved at tick end
+	doomed       []doomed                          // connections to close at tick end
+	eager        []epoll.Handle                    // devices whose queues go on in the next tick
 	eagerSpare   []epoll.Handle
 	lastValues   lastValues
 	orphaned     session.Out  // what stepOrphans gives away
@@ -113,7 +114,7 @@ func newShard(g *Gateway, index int) (*shard, error) {
 	s := &shard{
 		gw: g, cfg: &g.cfg, index: index,
 		interests: map[string]*shardInterest{}, interestByID: map[uint32]*shardInterest{},
-		replays:  map[*session.Subscription]*replay{},
+		replays: map[*session.Subscription]*replay{}, replaysAway: map[*session.Subscription]*replay{},
 		rewrites: newRewriteRules(g.cfg.TopicRewrite),
 	}
 	limits := sessionLimits(&g.cfg, g.bounds)

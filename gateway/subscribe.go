@@ -119,6 +119,7 @@ func (s *shard) applyInterests(changes []session.Interest) (held []*shardInteres
 			if ch.Sub.Share == "" {
 				s.wanted.remove(ch.Sub.Filter)
 				delete(s.replays, ch.Sub) // [MQTT-3.10.4-2]
+				delete(s.replaysAway, ch.Sub)
 			}
 			if ch.Live {
 				s.noteChange(ch.Sub, false)

@@ -72,9 +72,8 @@ func (s *shard) onConnectCommand(c *epoll.Conn, d *device, cmd *command.Command)
 	if !s.step(c, d, &s.event) {
 		return false
 	}
-	if len(s.cfg.AutoSubscribe) > 0 {
-		s.autoSubscribe(c, d)
-	}
+	s.resumeReplays(sess)
+	s.autoSubscribe(c, d)
 	return !c.Closing()
 }
 
