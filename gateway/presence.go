@@ -39,6 +39,7 @@ type change struct {
 type audience struct {
 	watchers []watcher
 	skipped  uint32 // times that a change was told to nobody
+	turn     int    // of watchers: who is told first
 }
 
 type watcher struct {
@@ -162,15 +163,27 @@ func (s *shard) hearChanges(list []change, cut bool) {
 		a := s.audiences[list[i].filter]
 		switch {
 		case a == nil:
-		case s.told+len(a.watchers) > tellsMax && s.told > 0:
+		case s.told >= tellsMax:
 			a.skipped++
 		default:
-			s.told += len(a.watchers)
-			for k := range a.watchers {
-				s.tellWatcher(a, &a.watchers[k], &list[i])
-			}
+			s.tellAudience(a, &list[i])
 		}
 	}
+}
+
+// tellAudience tells as many as there is room for in this tick, others each time.
+func (s *shard) tellAudience(a *audience, ch *change) {
+	room, n := tellsMax-s.told, len(a.watchers)
+	for i := range n {
+		w := &a.watchers[(a.turn+i)%n]
+		if i >= room {
+			w.missed = true
+			continue
+		}
+		s.tellWatcher(a, w, ch)
+	}
+	a.turn = (a.turn + min(room, n)) % n
+	s.told += min(room, n)
 }
 
 func (s *shard) tellWatcher(a *audience, w *watcher, ch *change) {

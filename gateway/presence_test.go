@@ -153,3 +153,34 @@ func TestPresenceMissed(t *testing.T) {
 	c.disconnect()
 	j.hears(`{"op":"presence","filter":"r","left":"late"}`)
 }
+
+// TestPresenceTellsInTurn: what one tick may tell goes to all watchers in the end.
+func TestPresenceTellsInTurn(t *testing.T) {
+	r := start(t, func(c *Config) { c.Loops = 1 })
+	first, second := r.json("w1", `"down_qos":0`), r.json("w2", `"down_qos":0`)
+	for _, j := range []*talker{first, second} {
+		j.asks(`{"id":2,"op":"subscribe","filter":"r"}`, `{"id":2,"ok":true}`)
+	}
+	for _, j := range []*talker{first, second} {
+		j.asks(`{"id":2,"op":"subscribe","filter":"r","presence":true}`, `{"id":2,"ok":true}`)
+	}
+	done := make(chan int)
+	r.gw.shards[0].doSoon(func(s *shard) {
+		for i := range 3 {
+			s.told = tellsMax - 1 // room for one of the two
+			s.hearChanges([]change{{"r", fmt.Sprint("c", i), true}}, false)
+		}
+		s.told = tellsMax
+		s.hearChanges([]change{{"r", "nobody", true}}, false)
+		s.told = 0
+		s.hearChanges([]change{{"r", "all", false}}, false)
+		done <- s.audiences["r"].turn
+	})
+	<-done
+	first.hears(`{"op":"presence","filter":"r","joined":"c0"}`)
+	second.hears(`{"op":"presence","filter":"r","joined":"c1","missed":true}`)
+	first.hears(`{"op":"presence","filter":"r","joined":"c2","missed":true}`)
+	for _, j := range []*talker{first, second} {
+		j.hears(`{"op":"presence","filter":"r","left":"all","missed":true}`)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/tidegate/tidegate/bus"
 	"github.com/tidegate/tidegate/gateway/mqtt"
+	"github.com/tidegate/tidegate/session"
 )
 
 // TestRequestToBackend: an answer in each form, no responders, a timeout, a topic that may not be asked, and too many at once.
@@ -237,4 +238,27 @@ func TestNoCall(t *testing.T) {
 			t.Errorf("%q: %q", reply, in.Fields.ResponseTopic)
 		}
 	}
+}
+
+// TestAnswersAreForNATS: the answer to a call may travel in one batch with messages that another shard wants, and is not for it.
+func TestAnswersAreForNATS(t *testing.T) {
+	r := start(t)
+	own := r.ids("own", 0, 1)[0]
+	nosy := r.connect(mqtt.V5, own)
+	nosy.subscribe(0, "#")
+	done := make(chan struct{})
+	r.gw.shards[0].doSoon(func(s *shard) {
+		u := uplink{}
+		u.addRaw(&session.Message{Topic: []byte("services.answers"), Payload: []byte("secret")}, "c")
+		u.add(&session.Message{Topic: []byte("for/all"), Payload: []byte("open")}, "c")
+		u.now.refs.Store(1)
+		var m bus.Message
+		if u.now.Message(0, &m); string(m.Subject) != "services.answers" || len(m.Topic) != 0 {
+			t.Errorf("%+v", m)
+		}
+		s.takeBatch(u.now)
+		close(done)
+	})
+	<-done
+	nosy.gets("for/all", "open")
 }
