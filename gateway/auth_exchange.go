@@ -65,7 +65,8 @@ func (s *shard) beginLogin(c *epoll.Conn, d *device, packet []byte) bool {
 // but CONNACK and AUTH may be sent [MQTT-3.2.0-1], so that is how it is told what was wrong.
 func (s *shard) onLoginPacket(c *epoll.Conn, d *device, packet []byte) bool {
 	p := &s.packet
-	r, text := mqtt.Decode(packet, d.version, p), ""
+	var text string
+	r := mqtt.Decode(packet, d.version, p)
 	if r == mqtt.Success {
 		s.count.packetsIn[p.Type]++
 		r = mqtt.ClientFault(p)
