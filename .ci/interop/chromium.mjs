@@ -1,11 +1,10 @@
 // A headless Chromium and its pages, through the DevTools protocol.
-import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import WebSocket from "ws";
-import { inTime } from "./rig.mjs";
+import { inTime, run } from "./rig.mjs";
 
 export class Chromium {
   #calls = new Map();
@@ -21,7 +20,7 @@ export class Chromium {
       "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", // nothing leaves this machine
       ...(process.getuid() === 0 ? ["--no-sandbox"] : []),
     ];
-    this.process = spawn("chromium", [...flags, "about:blank"], { stdio: ["ignore", "ignore", "pipe"] });
+    this.process = run("chromium", [...flags, "about:blank"], { stdio: ["ignore", "ignore", "pipe"] });
     let log = "";
     const url = new Promise((yes, no) => {
       this.process.on("error", no);

@@ -10,6 +10,22 @@ import { extname, join, normalize } from "node:path";
 
 let failed = 0;
 
+// What was started ends with the test, however that ends.
+const children = new Set();
+process.on("exit", () => children.forEach((child) => child.kill("SIGKILL")));
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => process.exit(1));
+process.on("unhandledRejection", (err) => {
+  console.log(`FAIL  a promise that nobody awaits: ${err?.stack ?? err}`);
+  process.exit(1);
+});
+
+export function run(command, args, options) {
+  const child = spawn(command, args, options);
+  children.add(child);
+  child.on("exit", () => children.delete(child));
+  return child;
+}
+
 // inTime rejects with what was awaited.
 export function inTime(promise, what, ms = 20000) {
   let timer;
@@ -65,7 +81,7 @@ export class Gateway {
     this.dir ??= await mkdtemp(join(tmpdir(), "tidegate-"));
     const at = (port) => `127.0.0.1:${port}`;
     const args = ["--listen", `ws://${at(this.ports.ws)}`, "--admin", at(this.ports.admin), "--nats-listen", at(this.ports.nats)];
-    this.process = spawn(this.binary, args, { cwd: this.dir, env: { ...process.env, ...this.env }, stdio: ["ignore", "pipe", "pipe"] });
+    this.process = run(this.binary, args, { cwd: this.dir, env: { ...process.env, ...this.env }, stdio: ["ignore", "pipe", "pipe"] });
     this.process.stderr.on("data", (data) => (this.log = (this.log + data).slice(-4000)));
     const gone = once(this.process, "exit");
     const ready = await inTime(Promise.race([once(this.process.stdout, "data"), gone]), `ready gateway: ${this.log}`);

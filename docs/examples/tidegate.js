@@ -6,7 +6,7 @@
 //
 // It connects by itself and stays connected. What is asked of it while there is no connection waits for one; what was
 // under way when a connection broke is said again where that does no harm, else its promise rejects with
-// `connection_lost`. Messages are acknowledged when their handler is done, and one that comes again because its
+// `connection_lost` (a message of QoS 0 counts as sent). Messages are acknowledged when their handler is done, and one that comes again because its
 // acknowledgement was lost does not reach the handler a second time.
 
 const protocol = "tidegate.json.v1";
@@ -147,13 +147,17 @@ export class Tidegate {
 
   /**
    * Publishes value: a string as it is, bytes as they are, undefined as an empty payload, anything else as JSON. At QoS 1 it
-   * is repeated on later connections until the gateway has answered; at QoS 0 it is sent once.
+   * is repeated on later connections until the gateway has answered; at QoS 0 it is sent once, and rejects only if it was refused.
    * @param {string} topic @param {any} [value] @param {PublishOptions} [options] @returns {Promise<void>}
    */
   async publish(topic, value, options = {}) {
     const { qos = 0, retain, expiry, contentType, properties } = options;
     const command = { op: "publish", topic, ...payload(value), qos, retain, expiry_s: expiry, content_type: contentType, properties };
-    await this.#ask(command, qos === 1);
+    try {
+      await this.#ask(command, qos === 1);
+    } catch (err) {
+      if (qos === 1 || err.code !== "connection_lost") throw err;
+    }
   }
 
   /**
@@ -232,8 +236,9 @@ export class Tidegate {
     if (this.#ending) return;
     this.#flush();
     await new Promise((gone) => {
-      setTimeout(gone, 2000); // the other side may not be there any more
-      this.#end("closed", new TidegateError("closed", "the device was closed"), gone);
+      const timer = setTimeout(gone, 2000); // the other side may not be there any more
+      const closed = () => gone(clearTimeout(timer));
+      this.#end("closed", new TidegateError("closed", "the device was closed"), closed);
     });
   }
 
@@ -310,12 +315,16 @@ export class Tidegate {
   }
 
   // Browsers answer the gateway's pings without telling the page, so a silent link is asked. Looking twice instead of at the
-  // clock does not take a page whose timers were held back for a dead link.
+  // clock, and once more after what waits to be read, does not take a page that was held back for a dead link.
   #watchLink(pingSeconds) {
+    const ws = this.#ws;
     let asked = false;
+    const giveUp = () => {
+      if (!this.#heard && ws === this.#ws) this.#lost(1006, "nothing heard for twice the ping interval");
+    };
     this.#heard = false;
     this.#linkTimer = setInterval(() => {
-      if (!this.#heard && asked) return this.#lost(1006, "nothing heard for twice the ping interval");
+      if (asked && !this.#heard) return nextTurn(giveUp);
       asked = !this.#heard;
       this.#heard = false;
       if (asked) this.#ask({ op: "ping" }, false).catch(() => {});
