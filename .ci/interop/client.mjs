@@ -271,10 +271,14 @@ await it("tokens: refused without, renewed before the end", async () => {
     await new Promise((yes) => setTimeout(yes, 3000)); // beyond the end of the first one
     await guest.publish("a", 1, { qos: 1 });
     equal(["connecting", "online"], guest.seen.map((s) => s.state));
+    const tokens = [() => Promise.reject(new Error("none yet")), () => token("late", 3600)];
+    const late = device(at("late"), { token: () => tokens.shift()() });
+    await online(late);
+    equal(["connecting", "waiting", "connecting", "online"], late.seen.map((s) => s.state));
     const old = device(at("old"), { resume: 60, token: token("old", 2) });
     await until("the end of the token", () => old.seen.some((s) => s.closeCode === 4002));
     await until("stopped", () => old.state === "stopped");
-    await Promise.all([guest.close(), old.close(), stranger.close()]);
+    await Promise.all([guest.close(), late.close(), old.close(), stranger.close()]);
   } finally {
     await strict.remove();
     await rm(dir, { recursive: true, force: true });

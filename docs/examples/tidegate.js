@@ -109,6 +109,7 @@ export class Tidegate {
 
   #ws = /** @type {WebSocket | null} */ (null);
   #session = new Session("");
+  #attempt = 0; // connections left so far
   #failures = 0;
   #heard = false; // something came since the link was looked at
   #connectTimer = /** @type {any} */ (0);
@@ -248,14 +249,16 @@ export class Tidegate {
     if (this.#ending || this.#ws) return;
     this.#become("connecting", {});
     this.#connectTimer = setTimeout(() => this.#lost(1006, "no answer to connect"), connectMs);
+    const attempt = this.#attempt;
     let token;
     try {
       token = await this.#token();
     } catch (err) {
       this.#tell(err);
-      return this.#lost(1006, `no token: ${err?.message ?? err}`);
+      if (attempt === this.#attempt) this.#lost(1006, `no token: ${err?.message ?? err}`);
+      return;
     }
-    if (this.#ending || this.#ws) return;
+    if (attempt !== this.#attempt) return; // the token came too late
     try {
       this.#ws = new this.#WebSocket(this.#url, protocol);
     } catch (err) {
@@ -351,6 +354,7 @@ export class Tidegate {
   #leave(code = 1000, reason = "", then = () => {}) {
     const ws = this.#ws;
     this.#ws = null;
+    this.#attempt++;
     clearTimeout(this.#connectTimer);
     clearTimeout(this.#tokenTimer);
     clearInterval(this.#linkTimer);
