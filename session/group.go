@@ -7,6 +7,7 @@ type Group struct {
 	live     uint32 // shared: how many of subs, from the front, are live
 	turn     uint32 // shared: counts calls of Next
 	interest uint32 // shared: under which the table knows it, 0 not yet
+	at       int    // shared: place in Table.unbound while that is so
 	name     string // shared: $share/group/filter
 	strategy Strategy
 }
@@ -95,9 +96,9 @@ func leave(head, s *Subscription) *Subscription {
 func (t *Table) joinShared(s *Subscription, name string) {
 	g := t.groups[name]
 	if g == nil {
-		g = &Group{name: name, strategy: t.strategyOf(name)}
+		g = &Group{name: name, strategy: t.strategyOf(name[len(sharePrefix) : len(name)-len(s.Filter)-1])}
 		t.groups[name] = g
-		t.unbound = append(t.unbound, g)
+		t.unbind(g)
 	}
 	s.Share = g.name[len(sharePrefix) : len(g.name)-len(s.Filter)-1]
 	s.Filter = g.name[len(g.name)-len(s.Filter):]
@@ -116,15 +117,21 @@ func (t *Table) leaveShared(s *Subscription) {
 		return
 	}
 	delete(t.groups, g.name)
-	if t.byInterest[g.interest] == g {
+	if g.interest != 0 {
 		delete(t.byInterest, g.interest)
+		return
 	}
-	for i, other := range t.unbound {
-		if other == g {
-			t.unbound = append(t.unbound[:i], t.unbound[i+1:]...)
-			return
-		}
-	}
+	last := len(t.unbound) - 1
+	t.unbound[g.at] = t.unbound[last]
+	t.unbound[g.at].at = g.at
+	t.unbound[last] = nil
+	t.unbound = t.unbound[:last]
+}
+
+// unbind lists g as one whose id is not known.
+func (t *Table) unbind(g *Group) {
+	g.at = len(t.unbound)
+	t.unbound = append(t.unbound, g)
 }
 
 // Group is the shared group whose members' Subscription.Interest is interest, nil when there is none. The table looks at Interest
@@ -140,16 +147,16 @@ func (t *Table) Group(interest uint32) *Group {
 		// The caller gave the group another id since.
 		delete(t.byInterest, interest)
 		g.interest = 0
-		t.unbound = append(t.unbound, g)
+		t.unbind(g)
 	}
-	rest := t.unbound[:0]
-	for _, g := range t.unbound {
+	all := t.unbound
+	t.unbound = t.unbound[:0]
+	for _, g := range all {
 		if !t.bind(g) {
-			rest = append(rest, g)
+			t.unbind(g)
 		}
 	}
-	clear(t.unbound[len(rest):])
-	t.unbound = rest
+	clear(all[len(t.unbound):])
 	return t.byInterest[interest]
 }
 

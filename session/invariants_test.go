@@ -232,12 +232,18 @@ func routes(t *Table) error {
 		err = fmt.Errorf("%d trie nodes, %d reachable", t.wild.edges.n, nodes)
 	}
 	for name, g := range t.groups {
+		if g.interest != 0 && t.byInterest[g.interest] != g || g.interest == 0 && (g.at >= len(t.unbound) || t.unbound[g.at] != g) {
+			err = fmt.Errorf("%q is not where its id is looked for", name)
+		}
 		for i, s := range g.subs {
 			found++
 			if s.group != g || int(s.pos) != i || (s.session.state == live) != (i < int(g.live)) || name != sharePrefix+s.Share+"/"+s.Filter {
 				err = fmt.Errorf("member %d of %q is not in its place", i, name)
 			}
 		}
+	}
+	if n := len(t.unbound) + len(t.byInterest); n != len(t.groups) {
+		err = fmt.Errorf("%d shared groups, %d by id", len(t.groups), n)
 	}
 	if err == nil && found != t.subscriptions {
 		err = fmt.Errorf("%d filters are routed, %d are held", found, t.subscriptions)

@@ -35,7 +35,7 @@ func ParseStrategy(text string) (y Strategy, ok bool) {
 // Hashes says whether the strategy goes by Message.GroupKey.
 func (y Strategy) Hashes() bool { return y == HashTopic || y == HashClient }
 
-// strategyOf is the strategy of the group that s is to join.
+// strategyOf is the strategy of a group by its name, which stands between $share/ and the filter.
 func (t *Table) strategyOf(share string) Strategy {
 	if y, ok := t.limits.GroupStrategies[share]; ok {
 		return y

@@ -57,3 +57,32 @@ func TestLeastOfMany(t *testing.T) {
 		}
 	}
 }
+
+// TestGroupStrategies: a group that has a strategy of its own follows it, whatever its filters, and others the usual one.
+func TestGroupStrategies(t *testing.T) {
+	r := newRig(Limits{GroupStrategies: map[string]Strategy{"one": Sticky}})
+	for i := range 3 {
+		id := fmt.Sprint("c", i)
+		r.command(t, "open "+id)
+		r.command(t, id+" subscribe 1 $share/one/a/+:1 $share/one/b:1 $share/many/c:1")
+	}
+	for _, tt := range []struct {
+		topic string
+		most  int // messages that one member has
+	}{{"a/x", 6}, {"b", 6}, {"c", 2}} {
+		had := map[string]int{}
+		for id, s := range r.seen {
+			had[id] = s.Inflight()
+		}
+		for range 6 {
+			r.command(t, "message "+tt.topic+" x qos=1")
+		}
+		most := 0
+		for id, s := range r.seen {
+			most = max(most, s.Inflight()-had[id])
+		}
+		if most != tt.most {
+			t.Errorf("%s: %d of 6 messages are with one member, want %d", tt.topic, most, tt.most)
+		}
+	}
+}
