@@ -150,7 +150,6 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	s.event = session.Event{Kind: session.Resume}
 	sess.Step(now, &s.event, &s.out)
 	if s.apply(c, d, &s.out) {
-		s.resumeReplays(sess)
 		s.autoSubscribe(c, d)
 	}
 }

@@ -162,7 +162,7 @@ var metricTable = []struct {
 	{"gateway_shared_redelivered_total", "Messages of shared subscriptions given to another member, because theirs went.", nil},
 	{"gateway_shared_orphans", "Messages of shared subscriptions that lost their member and are not yet given to another.", nil},
 	{"gateway_connection_buffer_bytes", "Bytes of incomplete packets from devices, and of packets not yet written to them.", []string{"direction"}},
-	{"gateway_replays", "Retained replays under way.", nil},
+	{"gateway_replays", "Retained replays under way, but for those that wait for their device.", nil},
 	{"gateway_backpressure_pauses_total", "Times reading from a publisher paused.", nil},
 	{"gateway_turns_ended_total", "Times a connection's messages visited so many subscriptions that it went on in the next tick.", nil},
 	{"gateway_paused_publishers", "Publishers not read at the moment.", nil},

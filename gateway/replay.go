@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/tidegate/tidegate/epoll"
@@ -9,13 +10,13 @@ import (
 
 // replay is the retained messages still to be sent for one subscription. Owned by one shard.
 type replay struct {
-	owner   uint64 // the session's connection
 	sess    *session.Session
 	want    session.Replay
 	from    *retainedStore
 	born    uint64 // topics that got their first message since come live, and only so
 	next    string // topic to go on with
 	blocked bool   // the last step stopped because the device could take no more
+	soon    bool   // but may have room again in the next tick
 }
 
 // begin starts the replay of what matches want; nil when nothing is retained at all.
@@ -25,7 +26,7 @@ func (r *retainedStore) begin(sess *session.Session, want session.Replay) *repla
 	if r.topics.Len() == 0 {
 		return nil
 	}
-	return &replay{owner: sess.Owner(), sess: sess, want: want, from: r, born: r.born, next: literalPrefix(want.Filter)}
+	return &replay{sess: sess, want: want, from: r, born: r.born, next: literalPrefix(want.Filter)}
 }
 
 // literalPrefix is what every topic that matches filter begins with.
@@ -69,67 +70,85 @@ const (
 // replay begins to send the retained messages that a subscription asks for. One that was under way for it begins anew.
 func (s *shard) replay(sess *session.Session, want session.Replay) {
 	if r := s.gw.retainedFor(want.Filter).begin(sess, want); r != nil {
-		delete(s.replaysAway, want.Sub)
+		s.endReplay(want.Sub)
 		s.replays[want.Sub] = r
 	}
 }
 
-// resumeReplays goes on with what a session was still to get when its device went [MQTT-3.3.1-6].
-func (s *shard) resumeReplays(sess *session.Session) {
-	if len(s.replaysAway) == 0 {
+// endReplay forgets the replay of a subscription.
+func (s *shard) endReplay(sub *session.Subscription) {
+	delete(s.replays, sub)
+	if list := s.replaysWaiting[sub.Session()]; len(list) > 0 {
+		s.waitReplays(sub.Session(), slices.DeleteFunc(list, func(r *replay) bool { return r.want.Sub == sub }))
+	}
+}
+
+// waitReplays notes which replays wait for a device, so that they cost nothing until it is back, reads or acknowledges.
+func (s *shard) waitReplays(sess *session.Session, list []*replay) {
+	if len(list) == 0 {
+		delete(s.replaysWaiting, sess)
 		return
 	}
-	sess.EachSubscription(func(sub *session.Subscription) bool {
-		if r := s.replaysAway[sub]; r != nil {
-			delete(s.replaysAway, sub)
-			s.replays[sub] = r
-		}
-		return true
-	})
+	s.replaysWaiting[sess] = list
+}
+
+// resumeReplays goes on with the replays that wait for a device, which may be back, and did something.
+func (s *shard) resumeReplays(sess *session.Session) {
+	list := s.replaysWaiting[sess]
+	if len(list) == 0 {
+		return
+	}
+	delete(s.replaysWaiting, sess)
+	for _, r := range list {
+		s.replays[r.want.Sub] = r
+	}
+	s.loop.Wake() // the end of this tick may be over
 }
 
 // stepReplays goes on with the retained messages that subscriptions still have to get. The order of the map is random, so that
 // none is always last.
 func (s *shard) stepReplays() {
 	budget, more := replayBudget, false
-	s.replayAgain = false
 	for sub, r := range s.replays {
 		if budget <= 0 {
 			more = true
 			break
 		}
-		if r.owner = r.sess.Owner(); r.owner == 0 { // its device is away
-			delete(s.replays, sub)
-			s.replaysAway[sub] = r
-			budget--
-			continue
+		visited, done := 1, false
+		if c := s.loop.Conn(epoll.Handle(r.sess.Owner())); c == nil || s.holdsBack(r, c) {
+			r.blocked, r.soon = true, c != nil && r.soon
+		} else {
+			visited, done = r.step(r.from, min(budget, replayShare), func(topic string) bool { return s.deliverRetained(r, c, topic) })
 		}
-		visited, done := r.step(r.from, min(budget, replayShare), func(topic string) bool { return s.deliverRetained(r, topic) })
 		budget -= max(1, visited)
-		if done {
+		switch {
+		case done:
 			delete(s.replays, sub)
+		case r.blocked && !r.soon:
+			delete(s.replays, sub)
+			s.waitReplays(r.sess, append(s.replaysWaiting[r.sess], r))
+		default:
+			more = true
 		}
-		more = more || !done && !r.blocked // a blocked one goes on when its device reads or acknowledges, or within a second
 	}
-	if more || s.replayAgain {
+	if more {
 		s.loop.Wake()
 	}
 }
 
+// holdsBack tells that a device takes nothing more for now. What it does next, reading or acknowledging, resumes its replays.
+func (s *shard) holdsBack(r *replay, c *epoll.Conn) bool {
+	// If the socket takes the batch at the end of this tick nobody will tell us: look again in the next one.
+	r.soon = c.Unsent() > s.cfg.Limits.BatchBytesMax/2 && !c.Blocked()
+	return c.Unsent() > s.cfg.Limits.BatchBytesMax/2 || r.sess.Queued() >= max(1, s.cfg.Session.QueueCountMax/2)
+}
+
 // deliverRetained gives one topic's retained message to the session; false: not now, the device has too much unread.
-func (s *shard) deliverRetained(r *replay, topic string) bool {
-	now := s.loop.NowSec()
-	c := s.loop.Conn(epoll.Handle(r.owner))
-	switch {
-	case c == nil:
-		return true
-	case c.Unsent() > s.cfg.Limits.BatchBytesMax/2:
-		// If the socket takes the batch at the end of this tick nobody will tell us: look again in the next one.
-		s.replayAgain = s.replayAgain || !c.Blocked()
-		return false
-	case r.sess.Queued() >= max(1, s.cfg.Session.QueueCountMax/2):
+func (s *shard) deliverRetained(r *replay, c *epoll.Conn, topic string) bool {
+	if s.holdsBack(r, c) {
 		return false
 	}
+	now := s.loop.NowSec()
 	// What is sent is what the topic has now. An older one could follow a newer live message.
 	m := r.from.get(topic)
 	switch {
@@ -159,5 +178,5 @@ func (s *shard) deliverRetained(r *replay, topic string) bool {
 // fitsQueue tells whether a session can take a message of this size without dropping one: it is sent at once, or the queue keeps half of
 // its bytes for what comes live. One that is larger waits until it can be sent at once.
 func (s *shard) fitsQueue(sess *session.Session, size int) bool {
-	return sess.Ready() || sess.QueuedBytes()+size <= s.cfg.Session.QueueBytesMax/2 && s.table.KeptBytes()+size <= s.cfg.Session.BytesMax/2
+	return sess.Ready() || s.cfg.Session.QueueCountMax > 0 && sess.QueuedBytes()+size <= s.cfg.Session.QueueBytesMax/2 && s.table.KeptBytes()+size <= s.cfg.Session.BytesMax/2
 }

@@ -134,3 +134,76 @@ func TestRetainedSweep(t *testing.T) {
 		t.Errorf("%d of %d topics are left", n, topics)
 	}
 }
+
+// TestReplaysThatWait: devices that acknowledge nothing keep neither their loop busy nor the replays of others back; each gets the rest
+// when it goes on, also when it went away meanwhile, and nothing once it has unsubscribed.
+func TestReplaysThatWait(t *testing.T) {
+	const topics, devices = 300, 40
+	r := start(t, func(c *Config) { c.Loops, c.MQTT.InflightMax, c.Session.QueueCountMax = 1, 10, 20 })
+	p := r.connect(mqtt.V5, "pub")
+	for i := range topics {
+		p.publish(1, fmt.Sprintf("r/%03d", i), "x", retained)
+	}
+	var silent []*client
+	for i := range devices {
+		c, _ := r.connectOn(r.open(mqtt.V5, r.mqtt), fmt.Sprint("silent", i), persistent)
+		c.subscribe(1, "r/#")
+		silent = append(silent, c)
+	}
+	r.eventually("all wait", func() bool {
+		s := r.sum()
+		return s.queued == 10*devices && s.replays == 0
+	})
+	before := r.sum().loop.Ticks
+	other := r.connect(mqtt.V5, "other")
+	other.subscribe(1, "r/#")
+	for i := range topics {
+		other.gets(fmt.Sprintf("r/%03d", i), "x")
+	}
+	other.ping()
+	if ticks := r.sum().loop.Ticks - before; ticks > 10*topics {
+		t.Errorf("%d ticks", ticks)
+	}
+	gone, leaves, stays := silent[0], silent[1], silent[2]
+	gone.reset()
+	r.eventually("it is away", func() bool { return r.sum().sessionsLive == devices+1 })
+	gone, _ = r.connectOn(r.open(mqtt.V5, r.mqtt), "silent0", persistent)
+	for i := range topics {
+		gone.gets(fmt.Sprintf("r/%03d", i), "x")
+	}
+	gone.ping()
+	leaves.write(mqtt.AppendUnsubscribe(nil, mqtt.V5, 77, []mqtt.Filter{{Topic: []byte("r/#")}}))
+	for i := range 20 { // what was sent and queued before
+		if i == 10 {
+			leaves.expect(mqtt.TypeUnsuback)
+		}
+		leaves.gets(fmt.Sprintf("r/%03d", i), "x")
+	}
+	leaves.ping()
+	for i := range topics {
+		stays.gets(fmt.Sprintf("r/%03d", i), "x")
+	}
+	stays.ping()
+	if drops := r.sum().drops; drops != (snapshot{}).drops {
+		t.Errorf("dropped %v", drops)
+	}
+}
+
+// TestReplayWithoutQueue: where no message may wait, retained ones wait in the store until they can be sent.
+func TestReplayWithoutQueue(t *testing.T) {
+	const topics = 100
+	r := start(t, func(c *Config) { c.MQTT.InflightMax, c.Session.QueueCountMax = 4, 0 })
+	p := r.connect(mqtt.V5, "pub")
+	for i := range topics {
+		p.publish(1, fmt.Sprintf("r/%03d", i), "x", retained)
+	}
+	c := r.connect(mqtt.V5, "c")
+	c.subscribe(1, "r/#")
+	for i := range topics {
+		c.gets(fmt.Sprintf("r/%03d", i), "x")
+	}
+	c.ping()
+	if drops := r.sum().drops; drops != (snapshot{}).drops {
+		t.Errorf("dropped %v", drops)
+	}
+}

@@ -122,8 +122,14 @@ func (s *shard) proceed(c *epoll.Conn, d *device) {
 		s.applySends(c, d, d.sess, &s.dout)
 	}
 	s.dout.Reset()
-	if d.sess != nil && d.sess.Pending() {
+	if d.sess == nil {
+		return
+	}
+	if d.sess.Pending() {
 		s.goOnLater(c)
+	}
+	if len(s.replaysWaiting) > 0 {
+		s.resumeReplays(d.sess)
 	}
 }
 

@@ -27,20 +27,19 @@ type shard struct {
 	wanted  wanted // what the other shards may know of the sessions' filters
 	count   counters
 
-	interests    map[string]*shardInterest
-	interestByID map[uint32]*shardInterest
-	replays      map[*session.Subscription]*replay
-	replaysAway  map[*session.Subscription]*replay // of sessions that wait for their devices
-	replayAgain  bool                              // one of them waits for the flush only
-	claimedAt    epoll.Chunks[uint64]              // by connection slot, see claims
-	claimFrom    uint32                            // connections from this slot on are to be claimed again; 0: none
-	moving       []move                            // connections whose home is another shard, moved at tick end
-	doomed       []doomed                          // connections to close at tick end
-	eager        []epoll.Handle                    // devices whose queues go on in the next tick
-	eagerSpare   []epoll.Handle
-	lastValues   lastValues
-	orphaned     session.Out  // what stepOrphans gives away
-	handing      atomic.Int32 // batches of orphans on their way to other shards
+	interests      map[string]*shardInterest
+	interestByID   map[uint32]*shardInterest
+	replays        map[*session.Subscription]*replay
+	replaysWaiting map[*session.Session][]*replay // for a device that is away, does not read or does not acknowledge
+	claimedAt      epoll.Chunks[uint64]           // by connection slot, see claims
+	claimFrom      uint32                         // connections from this slot on are to be claimed again; 0: none
+	moving         []move                         // connections whose home is another shard, moved at tick end
+	doomed         []doomed                       // connections to close at tick end
+	eager          []epoll.Handle                 // devices whose queues go on in the next tick
+	eagerSpare     []epoll.Handle
+	lastValues     lastValues
+	orphaned       session.Out  // what stepOrphans gives away
+	handing        atomic.Int32 // batches of orphans on their way to other shards
 
 	answering *device        // whose array of commands is being carried out
 	answers   command.Run    // to it
@@ -114,7 +113,7 @@ func newShard(g *Gateway, index int) (*shard, error) {
 	s := &shard{
 		gw: g, cfg: &g.cfg, index: index,
 		interests: map[string]*shardInterest{}, interestByID: map[uint32]*shardInterest{},
-		replays: map[*session.Subscription]*replay{}, replaysAway: map[*session.Subscription]*replay{},
+		replays: map[*session.Subscription]*replay{}, replaysWaiting: map[*session.Session][]*replay{},
 		rewrites: newRewriteRules(g.cfg.TopicRewrite),
 	}
 	limits := sessionLimits(&g.cfg, g.bounds)

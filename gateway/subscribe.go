@@ -118,8 +118,7 @@ func (s *shard) applyInterests(changes []session.Interest) (held []*shardInteres
 		default:
 			if ch.Sub.Share == "" {
 				s.wanted.remove(ch.Sub.Filter)
-				delete(s.replays, ch.Sub) // [MQTT-3.10.4-2]
-				delete(s.replaysAway, ch.Sub)
+				s.endReplay(ch.Sub) // [MQTT-3.10.4-2]
 			}
 			if ch.Live {
 				s.noteChange(ch.Sub, false)

@@ -72,7 +72,6 @@ func (s *shard) onConnectCommand(c *epoll.Conn, d *device, cmd *command.Command)
 	if !s.step(c, d, &s.event) {
 		return false
 	}
-	s.resumeReplays(sess)
 	s.autoSubscribe(c, d)
 	return !c.Closing()
 }
