@@ -152,12 +152,10 @@ func (l *Loop) Wake() {
 // wait returns how many events are in l.poll.events. It sleeps only if nothing is ready, nobody called Wake and the
 // loop itself has nothing left to do.
 func (l *Loop) wait() (int, error) {
-	if l.again {
+	// Also who is woken in every tick, by itself or by others, hears its sockets.
+	if l.again || !l.wake.CompareAndSwap(awake, asleep) {
 		l.again = false
 		return l.poll.look()
-	}
-	if !l.wake.CompareAndSwap(awake, asleep) {
-		return 0, nil
 	}
 	n, err := l.sleep()
 	l.wake.CompareAndSwap(asleep, awake)

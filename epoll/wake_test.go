@@ -135,6 +135,34 @@ func TestPendingWakeIsFreeAndOne(t *testing.T) {
 	}
 }
 
+// A loop that is woken in every tick hears its sockets all the same.
+func TestWakeInEveryTick(t *testing.T) {
+	r := newRig(t, Options{})
+	at := r.listen()
+	opened := false
+	r.open = func(*Conn) { opened = true }
+	r.tickEnd = r.Loop.Wake
+	r.tick()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}); err != nil {
+		t.Fatal(err)
+	}
+	for ticks := 0; !opened; ticks++ {
+		if ticks == 1000 {
+			t.Fatal("nothing is heard")
+		}
+		n, err := r.wait()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Loop.tick(n)
+	}
+}
+
 func TestOrderOfATick(t *testing.T) {
 	r := newRig(t, Options{})
 	var order []string
