@@ -27,6 +27,7 @@ func TestShape(t *testing.T) {
 		{"devices/d1/cmd", "d1", "devices/+/cmd"}, {"devices/d11/cmd", "d1", "devices/d11/cmd"}, {"d1", "d1", "+"},
 		{"d1/#", "d1", "+/#"}, {"a/b", "", "a/b"}, {"d1/d1", "d1", "+/+"}, {"x/", "d1", "x/"}, {"/d1/", "d1", "/+/"},
 		{"$x/d1", "$x", "$x/d1"}, {"cmd/dev-pump17/x", "pump17", "cmd/+/x"}, {"cmd/xd1", "d1", "cmd/xd1"},
+		{"a/#", "#", "a/#"}, {"#", "#", "#"}, {"a/+", "+", "a/+"},
 	} {
 		if got := string(shape(nil, tc.filter, tc.id)); got != tc.want {
 			t.Errorf("shape(%q, %q) = %q, want %q", tc.filter, tc.id, got, tc.want)

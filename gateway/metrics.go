@@ -33,22 +33,22 @@ var liveLabels = [liveKinds][2]string{ // transport, protocol
 
 // counters are a shard's own: plain numbers, added to by its loop alone and copied at a scrape.
 type counters struct {
-	opened, connects, refusedConnects, upgrades, takeovers              uint64
-	live                                                                [liveKinds]int64
-	closed                                                              [reasonCount]uint64
-	packetsIn, packetsOut                                               [16]uint64
-	messagesIn, messagesOut                                             [4]uint64 // by QoS
-	drops                                                               [session.DropReasons]uint64
-	refused, retainedFull, badCommands, willsLost, noMember, turnsEnded uint64
-	redelivered                                                         uint64
-	pauses, lateTicks, movedOut, panics                                 uint64
-	rewrites, autoSubscribed, autoRefused                               uint64
-	payloadIn, payloadOut                                               uint64 // bytes
-	turnedAwayFull, turnedAwayDraining, takenElsewhere                  uint64
-	authentications                                                     [authResults]uint64
-	aliasBytesIn, aliasBytesOut                                         int64 // topics kept for aliases
-	aliasBytesSaved                                                     uint64
-	callsRefused                                                        uint64
+	opened, connects, refusedConnects, upgrades, takeovers    uint64
+	live                                                      [liveKinds]int64
+	closed                                                    [reasonCount]uint64
+	packetsIn, packetsOut                                     [16]uint64
+	messagesIn, messagesOut                                   [4]uint64 // by QoS
+	drops                                                     [session.DropReasons]uint64
+	refused, retainedFull, badCommands, willsLost, turnsEnded uint64
+	redelivered                                               uint64
+	pauses, lateTicks, movedOut, panics                       uint64
+	rewrites, autoSubscribed, autoRefused                     uint64
+	payloadIn, payloadOut                                     uint64 // bytes
+	turnedAwayFull, turnedAwayDraining, takenElsewhere        uint64
+	authentications                                           [authResults]uint64
+	aliasBytesIn, aliasBytesOut                               int64 // topics kept for aliases
+	aliasBytesSaved                                           uint64
+	callsRefused                                              uint64
 }
 
 // snapshot is what one shard tells a scrape.
@@ -280,7 +280,6 @@ func (e emitter) messages(s *snapshot) {
 	for i, n := range s.drops {
 		e.counter("gateway_messages_dropped_total", float64(n), session.DropReason(i).String())
 	}
-	e.counter("gateway_messages_dropped_total", float64(s.noMember), "no_member")
 	e.counter("gateway_messages_dropped_total", float64(s.willsLost), "will_uplink_full")
 	e.counter("gateway_received_bytes_total", float64(s.loop.ReadBytes))
 	e.counter("gateway_sent_bytes_total", float64(s.loop.WriteBytes))

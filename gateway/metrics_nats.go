@@ -82,7 +82,6 @@ func (s *snapshot) add(o *snapshot) {
 	s.retainedFull += o.retainedFull
 	s.badCommands += o.badCommands
 	s.willsLost += o.willsLost
-	s.noMember += o.noMember
 	s.turnsEnded += o.turnsEnded
 	s.keptBytes += o.keptBytes
 	s.turnedAwayFull += o.turnedAwayFull

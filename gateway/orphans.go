@@ -58,15 +58,20 @@ func (s *shard) handOver(to *shard, b *batch) {
 		for i := range b.msgs {
 			b.message(i, &to.routed)
 			if !to.adopt(&to.routed, b.msgs[i].interest) {
-				to.table.Adopt(&to.routed, b.msgs[i].interest, &to.dout)
-				to.countDrops(&to.dout)
-				to.dout.Reset()
+				to.makeOrphan(&to.routed, b.msgs[i].interest)
 			}
 		}
 		b.release()
 		s.handing.Add(-1)
 		s.loop.Wake()
 	})
+}
+
+// makeOrphan keeps a message whose group had members here until a moment ago, to be routed again at the end of the tick.
+func (s *shard) makeOrphan(m *session.Message, group uint32) {
+	s.table.Adopt(m, group, &s.dout)
+	s.countDrops(&s.dout)
+	s.dout.Reset()
 }
 
 // adopt gives an orphan to a member here; false: the last one has just left.

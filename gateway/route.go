@@ -49,7 +49,7 @@ func (s *shard) takeMessage(b *batch, i int) {
 	b.message(i, &s.routed)
 	if g.shard >= 0 {
 		if !s.giveToGroup(&s.routed, g.interest, false) {
-			s.count.noMember++
+			s.makeOrphan(&s.routed, g.interest)
 		}
 		return
 	}

@@ -176,3 +176,31 @@ func TestSharedTakesNoMoreThanItsQueue(t *testing.T) {
 	}
 	stays.ping()
 }
+
+// TestSharedMemberLeavesAhead: a message whose shard lost its last member while it was on its way goes to a member on another shard; when
+// there is none either it is dropped and counted.
+func TestSharedMemberLeavesAhead(t *testing.T) {
+	r := sharing(t, "round-robin")
+	stays := r.connect(mqtt.V5, r.ids("stays", 1, 1)[0])
+	stays.subscribe(1, "$share/g/s/#")
+	x := r.gw.interests
+	x.mu.Lock()
+	id := x.byKey[string(interestKey(nil, "s/#", "g"))].id
+	x.mu.Unlock()
+	late := func(payload string) {
+		b := r.gw.downPool.take()
+		g := b.add(&session.Message{Topic: []byte("s/x"), Payload: []byte(payload), QoS: 1})
+		g.interest, g.shard = id, 0
+		b.refs.Store(1)
+		r.gw.deliverBatch(r.gw.shards[0], b)
+	}
+	late("one")
+	stays.gets("s/x", "one")
+	stays.disconnect()
+	r.eventually("it is gone", func() bool { return r.sum().sessions == 0 })
+	late("two")
+	r.eventually("it is dropped", func() bool { return r.sum().drops[session.DropSessionGone] == 1 })
+	if s := r.sum(); s.orphans != 0 || s.keptBytes != 0 {
+		t.Errorf("%d orphans, %d bytes kept", s.orphans, s.keptBytes)
+	}
+}

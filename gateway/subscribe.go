@@ -36,7 +36,7 @@ func shape(dst []byte, filter, clientID string) []byte {
 		return append(dst, filter...)
 	}
 	for level, rest, more := cutLevel(filter); ; level, rest, more = cutLevel(rest) {
-		if level == clientID && level[0] != '$' || len(clientID) >= clientIDTelling && strings.Contains(level, clientID) {
+		if level == clientID && level[0] != '$' && level != "#" || len(clientID) >= clientIDTelling && strings.Contains(level, clientID) {
 			dst = append(dst, '+')
 		} else {
 			dst = append(dst, level...)
