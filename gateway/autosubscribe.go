@@ -42,6 +42,9 @@ func (s *shard) autoSubscribe(c *epoll.Conn, d *device) {
 			Topic: []byte(filter), QoS: uint8(rule.QoS), NoLocal: rule.NoLocal,
 			RetainAsPublished: rule.RetainAsPublished, RetainHandling: uint8(rule.RetainHandling), Refuse: uint8(s.checkFilter([]byte(filter)).code()),
 		})
+		if f := &s.filters[len(s.filters)-1]; d.talks() { // its acks know no QoS 2
+			f.QoS = min(f.QoS, 1)
+		}
 	}
 	if len(s.filters) == 0 {
 		return

@@ -4,6 +4,7 @@ import (
 	"runtime/debug"
 
 	"github.com/tidegate/tidegate/epoll"
+	"github.com/tidegate/tidegate/gateway/command"
 	"github.com/tidegate/tidegate/gateway/mqtt"
 	"github.com/tidegate/tidegate/gateway/ws"
 	"github.com/tidegate/tidegate/session"
@@ -128,7 +129,8 @@ func (s *shard) containPanic(c *epoll.Conn, d *device) {
 	s.count.panics++
 	s.gw.log.Error().Interface("panic", cause).Bytes("stack", debug.Stack()).Msg("panic while serving a connection; it is closed")
 	d.reason = reasonServer
-	s.out, s.dout, s.skipping, s.answering = session.Out{}, session.Out{}, false, nil
+	s.out, s.dout, s.skipping = session.Out{}, session.Out{}, false
+	s.answering, s.answers = nil, command.Run{}
 	c.Close()
 }
 

@@ -31,8 +31,13 @@ func (s *shard) mayDeflate(path []byte, _ string) bool {
 // onWhole hands a whole message on, inflated if it came compressed; false: the connection is closed, or the
 // uplink has no room and payload is to be offered again as it is.
 func (s *shard) onWhole(c *epoll.Conn, d *device, op ws.Op, payload []byte) bool {
+	if d.wire != wireEcho && s.uplink.full() { // asked first: what waits is inflated once
+		s.pausePublisher(c, d)
+		c.PauseRead()
+		return false
+	}
 	if d.reader.Compressed() {
-		out, code := s.deflate.in.Append(s.deflate.message[:0], op, payload, s.wsLimits[c.Listener()][d.wire].MessageBytesMax)
+		out, code := s.deflate.in.Append(s.deflate.message[:0], op, payload, s.frameLimits(c, d).MessageBytesMax)
 		s.deflate.message = out
 		s.work += len(payload) + len(out)/inflatedBytesPerWork
 		if code != 0 {

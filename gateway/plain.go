@@ -37,7 +37,7 @@ func (s *shard) openPlain(c *epoll.Conn, d *device) {
 	s.arm(c, d)
 }
 
-// onMessage handles one whole WebSocket message; false: the connection is closed, or the uplink has no room.
+// onMessage handles one whole WebSocket message, for which the uplink has room; false: the connection is closed.
 func (s *shard) onMessage(c *epoll.Conn, d *device, op ws.Op, payload []byte) bool {
 	switch d.wire {
 	case wireEcho:
@@ -49,11 +49,6 @@ func (s *shard) onMessage(c *epoll.Conn, d *device, op ws.Op, payload []byte) bo
 		return true
 	case wireJSON, wireCBOR:
 		return s.onTalk(c, d, op, payload)
-	}
-	if s.uplink.full() {
-		s.pausePublisher(c, d)
-		c.PauseRead()
-		return false
 	}
 	s.scratch2 = appendPattern(s.scratch2[:0], s.cfg.WebSocket.UpTopic, d.sess.ClientID())
 	s.message = session.Message{Topic: s.scratch2, Payload: payload, From: d.sess}

@@ -63,8 +63,12 @@ func (s *shard) onConnectCommand(c *epoll.Conn, d *device, cmd *command.Command)
 	enc, _ := d.encoding()
 	s.scratch3 = command.AppendConnected(s.scratch3[:0], enc, cmd.ID, &answer)
 	s.say(c, d, s.scratch3)
+	if s.answering == d { // what is owed does not wait for the rest of an array
+		s.endAnswers(c, d)
+		s.answering = d
+	}
 	s.applyTable(&s.out)
-	s.hearDown(d, cmd.DownQoS)
+	s.hearDown(c, d, cmd.DownQoS)
 	if present && !evicted {
 		s.tellHeld(sess, true)
 	}
@@ -78,9 +82,10 @@ func (s *shard) onConnectCommand(c *epoll.Conn, d *device, cmd *command.Command)
 
 // hearDown subscribes a device to its down topic, or tells a subscription that is there its QoS. NATS is not waited for: it has
 // known since before the first device, see expectPlain.
-func (s *shard) hearDown(d *device, qos uint8) {
+func (s *shard) hearDown(c *epoll.Conn, d *device, qos uint8) {
 	s.scratch2 = appendPattern(s.scratch2[:0], s.cfg.WebSocket.DownTopic, d.sess.ClientID())
 	s.filters = append(s.filters[:0], session.Filter{Topic: s.scratch2, QoS: qos, RetainHandling: 1})
+	s.boundFilters(s.boundsOf(c), false)
 	s.event = session.Event{Kind: session.Subscribe, PacketID: 1, Filters: s.filters}
 	d.sess.Step(s.loop.NowSec(), &s.event, &s.out)
 	s.applyInterests(s.out.Interests)

@@ -96,6 +96,7 @@ func (s *shard) commandProperties(m *session.Message, cmd *command.Command) *com
 
 // onAck takes what the device has dealt with.
 func (s *shard) onAck(c *epoll.Conn, d *device, cmd *command.Command) bool {
+	s.work += len(cmd.Acks)
 	for _, id := range cmd.Acks {
 		s.event = session.Event{Kind: session.Puback, PacketID: id}
 		if !s.step(c, d, &s.event) {

@@ -18,7 +18,7 @@ const (
 
 // onRequest sends a NATS request in the device's name.
 func (s *shard) onRequest(c *epoll.Conn, d *device, cmd *command.Command) {
-	topic := []byte(cmd.Topic)
+	topic := s.rewrite([]byte(cmd.Topic), d.sess.ClientID(), false)
 	switch {
 	case !s.mayPublish(topic):
 		s.fail(c, d, cmd, command.ErrTopic)
