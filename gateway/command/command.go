@@ -94,7 +94,7 @@ type fields struct {
 	Retain      bool       `json:"retain"`
 	Expiry      *uint32    `json:"expiry_s"`
 	ContentType string     `json:"content_type"`
-	Properties  [][]string `json:"properties"`
+	Properties  properties `json:"properties"`
 
 	NoLocal           bool  `json:"no_local"`
 	RetainAsPublished bool  `json:"retain_as_published"`

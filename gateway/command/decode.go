@@ -67,6 +67,31 @@ func split(enc Encoding, frame []byte) (items [][]byte, array bool, bad *Error) 
 	return items, true, nil
 }
 
+// properties are pairs of name and value. Of JSON only as many are read as show that there are too many, and in place of a wrong one
+// there is nil: a megabyte of [] would take fifty, and an error would hide the fields behind it. CBOR has its own bounds.
+type properties [][]string
+
+// UnmarshalJSON is part of json.Unmarshaler.
+func (p *properties) UnmarshalJSON(text []byte) error {
+	if *p = nil; string(text) == "null" {
+		return nil
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	if first, err := d.Token(); err != nil || first != json.Delim('[') {
+		*p = properties{nil}
+		return nil
+	}
+	for d.More() && len(*p) <= PropertiesMax {
+		var items [3]json.RawMessage // what is behind these is not kept
+		pair := make([]string, 2)
+		if d.Decode(&items) != nil || items[2] != nil || json.Unmarshal(items[0], &pair[0]) != nil || json.Unmarshal(items[1], &pair[1]) != nil {
+			pair = nil
+		}
+		*p = append(*p, pair)
+	}
+	return nil
+}
+
 func whatFailedJSON(err error) *Error {
 	var field *json.UnmarshalTypeError
 	if errors.As(err, &field) && field.Field != "" {
