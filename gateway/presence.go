@@ -21,10 +21,11 @@ type watched struct {
 	filters  map[string]int
 }
 
-// Bounds on what presence costs; what is beyond them the watchers are told to have missed.
+// Bounds on what presence costs; what is beyond them the watchers are told to have missed: by the next change that they are told, or
+// within a second or so if there is none.
 const (
 	changesMax   = 1024 // changes that a shard notes in one tick
-	tellsMax     = 4096 // changes that a shard tells in one tick, each watcher counted
+	tellsMax     = 4096 // changes that a shard tells in one tick, and misses in a second, each watcher counted
 	holdersMax   = 10_000
 	presentNamed = 1000 // clients named in an answer
 )
@@ -47,6 +48,9 @@ type watcher struct {
 	seen   uint32 // of audience.skipped
 	missed bool   // a change was not told to this one
 }
+
+// behind tells whether a watcher has missed something.
+func (w *watcher) behind(a *audience) bool { return w.missed || w.seen != a.skipped }
 
 func (w *watched) add(filter string, n int) {
 	w.mu.Lock()
@@ -71,7 +75,7 @@ func (s *shard) watch(c *epoll.Conn, d *device, filter string) {
 	t := d.more.talk
 	t.watches = append(t.watches, filter)
 	if s.audiences == nil {
-		s.audiences = map[string]*audience{}
+		s.audiences, s.behind = map[string]*audience{}, map[string]*audience{}
 	}
 	a := s.audiences[filter]
 	if a == nil {
@@ -94,6 +98,7 @@ func (s *shard) unwatch(c *epoll.Conn, d *device, filter string) {
 	a.watchers = slices.DeleteFunc(a.watchers, func(w watcher) bool { return w.h == c.Handle() })
 	if len(a.watchers) == 0 {
 		delete(s.audiences, filter)
+		delete(s.behind, filter)
 	}
 	s.gw.watched.add(filter, -1)
 }
@@ -144,9 +149,11 @@ func (s *shard) tellChanges() {
 	if s.untold == nil {
 		s.untold = make([]bool, len(s.gw.shards))
 	}
+	s.owing = false
 	for i, to := range s.gw.shards {
 		cut := s.changesCut || s.untold[i]
-		s.untold[i] = !to.do(func(to *shard) { to.hearChanges(list, cut) })
+		s.untold[i] = (len(list) > 0 || cut) && !to.do(func(to *shard) { to.hearChanges(list, cut) })
+		s.owing = s.owing || s.untold[i] // the next tick is a second away at most
 	}
 	clear(s.changes)
 	s.changes, s.changesCut = s.changes[:0], false
@@ -155,8 +162,8 @@ func (s *shard) tellChanges() {
 // hearChanges tells the devices that watch.
 func (s *shard) hearChanges(list []change, cut bool) {
 	if cut {
-		for _, a := range s.audiences {
-			a.skipped++
+		for filter, a := range s.audiences {
+			s.skip(a, filter)
 		}
 	}
 	for i := range list {
@@ -164,9 +171,38 @@ func (s *shard) hearChanges(list []change, cut bool) {
 		switch {
 		case a == nil:
 		case s.told >= tellsMax:
-			a.skipped++
+			s.skip(a, list[i].filter)
 		default:
 			s.tellAudience(a, &list[i])
+		}
+	}
+}
+
+// skip tells nobody.
+func (s *shard) skip(a *audience, filter string) {
+	a.skipped++
+	s.behind[filter] = a
+}
+
+// tellMissed tells those who missed something that they did, if no change has since.
+func (s *shard) tellMissed() {
+	told := 0
+	for filter, a := range s.behind {
+		left := false
+		for i := range a.watchers {
+			w := &a.watchers[i]
+			switch {
+			case !w.behind(a):
+			case told == tellsMax:
+				left = true
+			default:
+				told++
+				s.tellWatcher(a, w, &change{filter: filter})
+				left = left || w.behind(a)
+			}
+		}
+		if !left {
+			delete(s.behind, filter)
 		}
 	}
 }
@@ -177,7 +213,7 @@ func (s *shard) tellAudience(a *audience, ch *change) {
 	for i := range n {
 		w := &a.watchers[(a.turn+i)%n]
 		if i >= room {
-			w.missed = true
+			w.missed, s.behind[ch.filter] = true, a
 			continue
 		}
 		s.tellWatcher(a, w, ch)
@@ -186,9 +222,11 @@ func (s *shard) tellAudience(a *audience, ch *change) {
 	s.told += min(room, n)
 }
 
+// tellWatcher tells one watcher a change, or if that has no client only that it missed some.
 func (s *shard) tellWatcher(a *audience, w *watcher, ch *change) {
 	c := s.loop.Conn(w.h)
 	if c == nil || c.Closing() {
+		w.missed, w.seen = false, a.skipped // it leaves
 		return
 	}
 	d := s.devices.At(c.Slot())
@@ -196,12 +234,13 @@ func (s *shard) tellWatcher(a *audience, w *watcher, ch *change) {
 		return
 	}
 	if c.Unsent() > s.cfg.Limits.BatchBytesMax {
-		w.missed = true
-		s.count.drops[session.DropCongested]++
+		if w.missed, s.behind[ch.filter] = true, a; ch.client != "" {
+			s.count.drops[session.DropCongested]++
+		}
 		return
 	}
 	enc, _ := d.encoding()
-	s.scratch3 = command.AppendPresenceChange(s.scratch3[:0], enc, ch.filter, ch.client, ch.joined, w.missed || w.seen != a.skipped)
+	s.scratch3 = command.AppendPresenceChange(s.scratch3[:0], enc, ch.filter, ch.client, ch.joined, w.behind(a))
 	w.missed, w.seen = false, a.skipped
 	s.say(c, d, s.scratch3)
 }

@@ -130,7 +130,7 @@ func TestPresenceChanges(t *testing.T) {
 	})
 }
 
-// TestPresenceMissed: what does not fit is told as missed, by the next change that is.
+// TestPresenceMissed: what does not fit is told as missed, if no change is to be told then by itself.
 func TestPresenceMissed(t *testing.T) {
 	r := start(t, func(c *Config) { c.Loops = 1 })
 	j := r.json("watches", `"down_qos":0`)
@@ -147,9 +147,10 @@ func TestPresenceMissed(t *testing.T) {
 		close(done)
 	})
 	<-done
+	j.hears(`{"op":"presence","filter":"r","missed":true}`)
 	c := r.connect(mqtt.V5, "late")
 	c.subscribe(0, "r")
-	j.hears(`{"op":"presence","filter":"r","joined":"late","missed":true}`)
+	j.hears(`{"op":"presence","filter":"r","joined":"late"}`)
 	c.disconnect()
 	j.hears(`{"op":"presence","filter":"r","left":"late"}`)
 }
@@ -183,4 +184,31 @@ func TestPresenceTellsInTurn(t *testing.T) {
 	for _, j := range []*talker{first, second} {
 		j.hears(`{"op":"presence","filter":"r","left":"all","missed":true}`)
 	}
+}
+
+// TestPresenceOwed: a shard whose inbox was full hears later that there was something, also if nothing happens any more.
+func TestPresenceOwed(t *testing.T) {
+	r := start(t, func(c *Config) { c.Loops = 2 })
+	j := r.json(r.ids("w", 1, 1)[0], `"down_qos":0`)
+	j.asks(`{"id":2,"op":"subscribe","filter":"r","presence":true}`, `{"id":2,"ok":true}`)
+	began, goOn := make(chan struct{}), make(chan struct{})
+	watching := r.gw.shards[1]
+	watching.doSoon(func(*shard) {
+		close(began)
+		<-goOn
+	})
+	<-began
+	for watching.do(func(*shard) {}) { // until its inbox is full
+	}
+	told := make(chan bool)
+	r.gw.shards[0].doSoon(func(s *shard) {
+		s.changes = append(s.changes, change{"r", "unheard", true})
+		s.tellChanges()
+		told <- s.owing
+	})
+	if !<-told {
+		t.Error("its inbox was not full")
+	}
+	close(goOn)
+	j.hears(`{"op":"presence","filter":"r","missed":true}`)
 }

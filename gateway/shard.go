@@ -50,6 +50,8 @@ type shard struct {
 	changes    []change             // of this tick, of filters that somebody watches
 	changesCut bool                 // there were more
 	untold     []bool               // shards that had no room for the last list
+	owing      bool                 // there are such
+	behind     map[string]*audience // those of audiences with watchers that have missed something
 	told       int                  // changes told in this tick
 
 	listeners []listenerKind // by the loop's listener index
@@ -198,7 +200,7 @@ func (s *shard) OnTickEnd() {
 		s.moveHome()
 	}
 	s.told = 0
-	if len(s.changes) > 0 || s.changesCut {
+	if len(s.changes) > 0 || s.changesCut || s.owing {
 		s.tellChanges()
 	}
 	if len(s.runs) > 0 {
@@ -233,6 +235,9 @@ func (s *shard) everySecond(now uint32) {
 		s.count.lateTicks++
 	}
 	s.lastTickSec = now
+	if len(s.behind) > 0 {
+		s.tellMissed()
+	}
 	if s.index == 0 {
 		topics, _ := s.gw.retained.size()
 		s.gw.retained.sweep(now, max(sweepTopics, topics/sweepSec+1))

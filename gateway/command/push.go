@@ -58,14 +58,17 @@ func (w *writer) pair(p *Property) {
 	w.unlist()
 }
 
-// AppendPresenceChange appends that a client joined those who hold a filter, or left them. missed: changes before it were not told.
+// AppendPresenceChange appends that a client joined those who hold a filter, or left them; nothing of either if client is empty.
+// missed: changes before it were not told.
 func AppendPresenceChange(dst []byte, enc Encoding, filter, client string, joined, missed bool) []byte {
 	w := begin(dst, enc)
 	text(&w, "op", "presence")
 	text(&w, "filter", filter)
-	if joined {
+	switch {
+	case client == "":
+	case joined:
 		text(&w, "joined", client)
-	} else {
+	default:
 		text(&w, "left", client)
 	}
 	w.flag("missed", missed)
