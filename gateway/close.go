@@ -130,7 +130,7 @@ func (s *shard) containPanic(c *epoll.Conn, d *device) {
 	s.gw.log.Error().Interface("panic", cause).Bytes("stack", debug.Stack()).Msg("panic while serving a connection; it is closed")
 	d.reason = reasonServer
 	s.out, s.dout, s.skipping = session.Out{}, session.Out{}, false
-	s.answering, s.answers = nil, command.Run{}
+	s.answering, s.answers, s.fanned = nil, command.Run{}, fanned{}
 	c.Close()
 }
 
@@ -142,6 +142,6 @@ func (s *shard) containMessagePanic() {
 	if cause := recover(); cause != nil {
 		s.count.panics++
 		s.gw.log.Error().Interface("panic", cause).Bytes("stack", debug.Stack()).Msg("panic while delivering a message; it is left out")
-		s.dout, s.skipping = session.Out{}, false
+		s.dout, s.skipping, s.fanned = session.Out{}, false, fanned{}
 	}
 }

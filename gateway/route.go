@@ -62,6 +62,7 @@ func (s *shard) fanOut(m *session.Message, interest uint32) {
 	m.LastValue = s.lastValues.has(m.Topic)
 	s.table.Match(m.Topic, m.From, &s.matches)
 	s.work += 1 + s.matches.Visited
+	s.fanned = fanned{payload: m.Payload}
 	for i := range s.matches.List {
 		t := &s.matches.List[i]
 		if interest != 0 && t.Interest != interest {
@@ -74,6 +75,7 @@ func (s *shard) fanOut(m *session.Message, interest uint32) {
 		ev.Retain = m.Retain && t.RetainAsPublished
 		s.deliverTo(t.Session, ev)
 	}
+	s.fanned = fanned{}
 }
 
 // giveToGroup delivers m to the member of a shared subscription whose turn it is; false: the last one left while the message was

@@ -96,6 +96,7 @@ type shard struct {
 	connack     mqtt.ConnackOut
 	commands    []command.Command
 	pushOut     command.Message
+	fanned      fanned
 	pushProps   mqtt.Properties
 }
 

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"bytes"
+
 	"github.com/tidegate/tidegate/epoll"
 	"github.com/tidegate/tidegate/gateway/command"
 	"github.com/tidegate/tidegate/gateway/mqtt"
@@ -32,6 +34,9 @@ func (s *shard) push(c *epoll.Conn, d *device, a *session.Send) {
 		s.pushProperties(m, a.Msg.Props)
 	}
 	enc, op := d.encoding()
+	if enc == command.JSON {
+		m.Form = s.formOf(m.Payload)
+	}
 	if d.more.talk.arrays {
 		r := s.runOf(c, d)
 		r.Keep(command.AppendMessage(r.Next(enc), enc, m))
@@ -47,6 +52,24 @@ func (s *shard) push(c *epoll.Conn, d *device, a *session.Send) {
 	}
 	dst, mark := ws.BeginFrame(c.Begin())
 	c.End(ws.EndFrame(command.AppendMessage(dst, enc, m), mark, op))
+}
+
+// fanned is the payload of the message that is being delivered. What has to be known of all its bytes is looked for once, not for each
+// device that hears it: the same bytes have the same form, wherever a session keeps them.
+type fanned struct {
+	payload []byte // nil: none is
+	form    command.Form
+}
+
+func (s *shard) formOf(payload []byte) command.Form {
+	f := &s.fanned
+	if f.payload == nil || !bytes.Equal(f.payload, payload) { // it had waited
+		return command.FormUnknown
+	}
+	if f.form == command.FormUnknown {
+		f.form = command.FormOf(payload)
+	}
+	return f.form
 }
 
 // pushProperties takes what a device is told of the properties of a message.

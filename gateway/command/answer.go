@@ -62,7 +62,7 @@ func AppendRefreshed(dst []byte, enc Encoding, id uint64, tokenSec uint32) []byt
 // AppendResponse appends the answer to a request: what the backend said.
 func AppendResponse(dst []byte, enc Encoding, id uint64, payload []byte) []byte {
 	w := ok(dst, enc, id)
-	w.payload(payload)
+	w.payload(payload, FormUnknown)
 	return w.end()
 }
 

@@ -10,6 +10,7 @@ type Message struct {
 	Ack                               uint16 // 0: QoS 0
 	Dup, Retain, HasExpiry            bool
 	ExpirySec                         uint32
+	Form                              Form // of Payload, if it is known
 }
 
 // AppendMessage appends a message.
@@ -42,7 +43,7 @@ func AppendMessage(dst []byte, enc Encoding, m *Message) []byte {
 		}
 		w.unlist()
 	}
-	w.payload(m.Payload)
+	w.payload(m.Payload, m.Form)
 	return w.end()
 }
 

@@ -120,18 +120,44 @@ func (w *writer) unlist() {
 	}
 }
 
-// payload writes bytes in the first form that can hold them.
-func (w *writer) payload(p []byte) {
+// Form is how a payload is written as JSON.
+type Form uint8
+
+const (
+	FormUnknown Form = iota // not looked at yet
+	formBase64
+	formJSON
+	formText
+)
+
+// FormOf is the first form that can hold p. It looks at all of p, some 3 ms for a megabyte of JSON.
+func FormOf(p []byte) Form {
 	switch {
-	case w.cbor:
+	case !utf8.Valid(p): // also of what would be JSON otherwise: a text frame can't carry it
+		return formBase64
+	case isJSON(p):
+		return formJSON
+	}
+	return formText
+}
+
+// payload writes bytes; form is theirs if it is known.
+func (w *writer) payload(p []byte, form Form) {
+	if w.cbor {
 		w.key("data")
 		w.dst = append(appendHead(w.dst, majorBytes, uint64(len(p))), p...)
-	case !utf8.Valid(p): // also of what would be JSON otherwise: a text frame can't carry it
+		return
+	}
+	if form == FormUnknown {
+		form = FormOf(p)
+	}
+	switch form {
+	case formBase64:
 		w.key("base64")
 		w.dst = append(w.dst, '"')
 		w.dst = base64.StdEncoding.AppendEncode(w.dst, p)
 		w.dst = append(w.dst, '"')
-	case isJSON(p):
+	case formJSON:
 		w.key("json")
 		w.dst = append(w.dst, p...)
 	default:
