@@ -77,8 +77,10 @@ const rewriteWildcardsMax = 16
 // match finds what the wildcards of the rule stand for in a topic or filter. The wildcards of a filter are levels like others,
 // but # is more than one level, so that only # takes it.
 func (r *rewriteRule) match(topic []byte, found *[rewriteWildcardsMax][]byte) (n int, ok bool) {
-	if len(topic) > 0 && topic[0] == '$' {
-		return 0, false // no rule begins with it, and a wildcard does not stand for it [MQTT-4.7.2-1]
+	if len(topic) == 0 || topic[0] == '$' {
+		// Nothing is what an alias of a refused topic stands for. No rule begins with $, and a wildcard does not stand for it
+		// [MQTT-4.7.2-1].
+		return 0, false
 	}
 	rest, more := topic, true
 	for _, want := range r.from {

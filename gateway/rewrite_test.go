@@ -78,6 +78,19 @@ func TestRewriteValidate(t *testing.T) {
 	}
 }
 
+// TestRewriteNothing: a message whose alias stands for a refused topic is refused, whatever the rules match.
+func TestRewriteNothing(t *testing.T) {
+	r := start(t, func(c *Config) {
+		c.TopicRewrite = []TopicRewrite{{From: "#", To: "all/{1}"}, {From: "+", To: "one{1}"}}
+	})
+	c := r.connect(mqtt.V5, "c")
+	for _, topic := range []string{strings.Repeat("x", 2000), ""} {
+		if got := c.publish(1, topic, "x", func(p *mqtt.PublishOut) { p.TopicAlias = 1 }); got != mqtt.TopicNameInvalid {
+			t.Errorf("topic of %d bytes: %v", len(topic), got)
+		}
+	}
+}
+
 // TestRewrite: messages, wills, subscriptions of every kind and aliases are taken for the new topic; backends see only that.
 func TestRewrite(t *testing.T) {
 	r := start(t, func(c *Config) {
