@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -188,5 +189,20 @@ func TestBoundsOfTable(t *testing.T) {
 	})
 	if limits.ExpiryMaxSec != 3600 || limits.ReceiveMaxV3 != 5000 {
 		t.Errorf("expiry %d, Receive Maximum of 3.x %d", limits.ExpiryMaxSec, limits.ReceiveMaxV3)
+	}
+}
+
+// TestConnectLargerThanPackets: limits.connect_bytes_max is what CONNECT may have, also where later packets may have much less.
+func TestConnectLargerThanPackets(t *testing.T) {
+	r := start(t, func(c *Config) { c.Limits.ConnectBytesMax, c.Limits.PacketBytesMax = 1<<20, 4096 })
+	for _, way := range transports {
+		_, ack := r.connectOn(r.via(way, mqtt.V5), "c", func(o *mqtt.ConnectOut) {
+			for range 15 {
+				o.UserProps = mqtt.AppendUserProperty(o.UserProps, []byte("x"), bytes.Repeat([]byte("v"), 65_000))
+			}
+		})
+		if ack.Props.MaxPacketBytes != 4096 {
+			t.Errorf("%s: Maximum Packet Size %d", way, ack.Props.MaxPacketBytes)
+		}
 	}
 }

@@ -130,7 +130,7 @@ func newShard(g *Gateway, index int) (*shard, error) {
 	}
 	var err error
 	s.loop, err = epoll.New(epoll.Options{
-		TailBytesMax: largest(g.bounds, func(b *Bounds) int { return b.PacketBytesMax }) + 128<<10,
+		TailBytesMax: max(largest(g.bounds, func(b *Bounds) int { return b.PacketBytesMax }), g.cfg.Limits.ConnectBytesMax) + 128<<10,
 		Admit:        s.admit,
 		StallSec:     uint32(g.cfg.Limits.StallTime.Seconds()),
 	}, s, s)
