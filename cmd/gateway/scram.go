@@ -27,6 +27,9 @@ func newScramCommand() *cobra.Command {
 	}
 	c.Flags().IntVar(&iterations, "iterations", iterations, "rounds of the key derivation, `N`; each login costs the device that many, the gateway none")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := auth.CheckUser(args[0], iterations); err != nil {
+			return err
+		}
 		password, err := readPassword(cmd.InOrStdin(), cmd.ErrOrStderr())
 		if err != nil {
 			return &runtimeError{err}

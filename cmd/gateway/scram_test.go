@@ -59,6 +59,7 @@ func TestScramCommandRefuses(t *testing.T) {
 		{"", []string{"anna"}, "no password on standard input"}, {"\n", []string{"anna"}, "the password is empty"},
 		{"secret", []string{""}, "the name is empty"}, {"secret", nil, "accepts 1 arg"}, {"secret", []string{"a", "b"}, "accepts 1 arg"},
 		{"secret", []string{"anna", "--iterations", "100"}, "100 iterations are not between 4096"},
+		{"", []string{"#anna"}, "begins with #"}, {"", []string{"anna", "--iterations", "1"}, "1 iterations"}, // before the password is asked for
 		{"secret\x01", []string{"anna"}, "does not take"},
 	} {
 		line, err := scramOutput(t, tc.stdin, tc.args...)

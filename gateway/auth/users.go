@@ -40,7 +40,7 @@ type User struct {
 
 // NewUser derives the keys of a password; salt should be SaltBytes of chance. It takes as long as the device will take.
 func NewUser(name, password string, salt []byte, iterations int) (User, error) {
-	if err := checkName(name); err != nil {
+	if err := CheckUser(name, iterations); err != nil {
 		return User{}, err
 	}
 	if password == "" {
@@ -52,13 +52,21 @@ func NewUser(name, password string, salt []byte, iterations int) (User, error) {
 	}
 	client, err := scram.SHA256.NewClient(name, password, "")
 	if err != nil {
-		return User{}, fmt.Errorf("name or password has characters that SCRAM does not take: %w", err)
+		return User{}, fmt.Errorf("the password has characters that SCRAM does not take: %w", err)
 	}
 	credentials, err := client.GetStoredCredentialsWithError(factors)
 	if err != nil {
 		return User{}, fmt.Errorf("derive keys: %w", err)
 	}
 	return User{name, credentials}, nil
+}
+
+// CheckUser is what NewUser has against a name or a number of iterations, so that nobody is asked for a password in vain.
+func CheckUser(name string, iterations int) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	return checkIterations(iterations)
 }
 
 // String is the user's line in the file.
@@ -102,11 +110,18 @@ func parseUser(line string) (u User, err error) {
 }
 
 func checkFactors(f scram.KeyFactors) error {
-	if f.Iters < IterationsMin || f.Iters > IterationsMax {
-		return fmt.Errorf("%d iterations are not between %d and %d", f.Iters, IterationsMin, IterationsMax)
+	if err := checkIterations(f.Iters); err != nil {
+		return err
 	}
 	if n := len(f.Salt); n < saltBytesMin || n > saltBytesMax {
 		return fmt.Errorf("a salt of %d bytes is not between %d and %d", n, saltBytesMin, saltBytesMax)
+	}
+	return nil
+}
+
+func checkIterations(n int) error {
+	if n < IterationsMin || n > IterationsMax {
+		return fmt.Errorf("%d iterations are not between %d and %d", n, IterationsMin, IterationsMax)
 	}
 	return nil
 }
@@ -123,7 +138,27 @@ func checkName(name string) error {
 	case strings.TrimSpace(name) != name || name[0] == '#':
 		return errors.New("the name begins with # or begins or ends with a space")
 	}
+	switch sent, err := sentName(name); {
+	case err != nil:
+		return fmt.Errorf("the name has characters that SCRAM does not take: %w", err)
+	case sent != name:
+		return fmt.Errorf("devices send this name as %q, after SASLprep; name the user that", sent)
+	}
 	return nil
+}
+
+// sentName is how a device says a name (RFC 5802 §5.1), read from what the library's client would begin with.
+func sentName(name string) (string, error) {
+	client, err := scram.SHA256.NewClient(name, "", "")
+	if err != nil {
+		return "", err
+	}
+	first, err := client.NewConversation().Step("")
+	if err != nil {
+		return "", err
+	}
+	escaped, _, _ := strings.Cut(strings.TrimPrefix(first, "n,,n="), ",")
+	return strings.NewReplacer("=2C", ",", "=3D", "=").Replace(escaped), nil
 }
 
 // Users are those of a file. Who is not among them gets credentials all the same, which are wrong for every password, but the
