@@ -206,3 +206,28 @@ func TestConnectLargerThanPackets(t *testing.T) {
 		}
 	}
 }
+
+// TestReceiveMaxOfAnother: what a session's device sent through a listener that takes more, and has not released, is no part of
+// the quota of a listener that takes less.
+func TestReceiveMaxOfAnother(t *testing.T) {
+	r := bounded(t, "receive_max=1")
+	c, _ := r.connectOn(r.open(mqtt.V5, r.mqtt), "c", persistent)
+	const left = 3
+	for id := uint16(1); id <= left; id++ {
+		c.write(mqtt.AppendPublish(nil, c.v, &mqtt.PublishOut{Topic: []byte("a"), QoS: 2, PacketID: id}))
+		c.acknowledged(mqtt.TypePubrec, id)
+	}
+	c.cut()
+	c, _ = r.connectOn(r.open(mqtt.V5, r.any), "c", persistent)
+	c.id = left
+	c.publish(1, "a", "x")
+	c.publish(2, "a", "x")
+	for id := uint16(1); id <= left; id++ {
+		c.write(mqtt.AppendPubrel(nil, c.v, id, mqtt.Success))
+		c.acknowledged(mqtt.TypePubcomp, id)
+	}
+	for id := uint16(left); id < left+2; id++ {
+		c.write(mqtt.AppendPublish(nil, c.v, &mqtt.PublishOut{Topic: []byte("a"), QoS: 2, PacketID: id}))
+	}
+	c.endsWith(mqtt.ReceiveMaximumExceeded, 0)
+}

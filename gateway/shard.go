@@ -146,10 +146,11 @@ func sessionLimits(c *Config, bounds []Bounds) *session.Limits {
 	policy := map[string]session.QueuePolicy{
 		"drop-oldest": session.DropOldest, "drop-newest": session.DropNewest, "disconnect": session.Disconnect,
 	}[c.Session.QueuePolicy]
+	receiveMax := largest(bounds, func(b *Bounds) int { return b.ReceiveMax })
 	return &session.Limits{
 		QueueCountMax: cmp.Or(c.Session.QueueCountMax, -1), QueueBytesMax: c.Session.QueueBytesMax, QueuePolicy: policy, TableBytesMax: c.Session.BytesMax,
-		QueueQoS0: c.Session.QueueQoS0, InflightMax: uint16(c.MQTT.InflightMax), ReceiveMax: uint16(c.MQTT.ReceiveMax),
-		ReceiveMaxV3: uint16(max(largest(bounds, func(b *Bounds) int { return b.ReceiveMax }), receiveMaxV3)), InflightBytesMax: c.Session.QueueBytesMax,
+		QueueQoS0: c.Session.QueueQoS0, InflightMax: uint16(c.MQTT.InflightMax), ReceiveMax: uint16(receiveMax),
+		ReceiveMaxV3: uint16(max(receiveMax, receiveMaxV3)), InflightBytesMax: c.Session.QueueBytesMax,
 		SubscriptionsMax: c.Limits.SubscriptionsMax, ExpiryMaxSec: largest(bounds, func(b *Bounds) uint32 { return b.expirySec(session.Never) }), SessionsMax: c.Session.Max,
 	}
 }

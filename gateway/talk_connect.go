@@ -37,7 +37,8 @@ func (s *shard) onConnectCommand(c *epoll.Conn, d *device, cmd *command.Command)
 	inflight := cmp.Or(cmd.Inflight, 65535)
 	in := session.Connect{
 		ClientID: id, CleanStart: !s.mayResume(id, cmd.Session), Version: uint8(mqtt.V5), ReceiveMax: inflight, Upgrade: true,
-		ExpirySec: s.boundsOf(c).expirySec(cmd.ResumeSec),
+		InboundMax: uint16(s.boundsOf(c).ReceiveMax),
+		ExpirySec:  s.boundsOf(c).expirySec(cmd.ResumeSec),
 	}
 	s.out.Reset()
 	sess, present := s.table.Open(now, &in, uint64(c.Handle()), &s.out)

@@ -10,8 +10,9 @@ func (s *Session) onPublish(ev *Event, out *Out) {
 		return
 	}
 	f := s.needFlow()
-	if limit := int(s.inboundMax); f.unacked >= limit || f.acks.len()+f.recs.len() >= 2*limit {
-		// What earlier connections left behind is no part of this one's quota, but it is memory.
+	limit := int(s.inboundMax)
+	if f.unacked >= limit || f.acks.len()+f.recs.len() >= 2*max(limit, int(s.table.limits.ReceiveMax)) {
+		// What earlier connections left behind, which may have been told more, is no part of this one's quota, but it is memory.
 		out.close(reasonReceiveMax) // [MQTT-3.3.4-7]
 		s.spareFlow()
 		return

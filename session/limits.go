@@ -29,8 +29,8 @@ type Limits struct {
 	// InflightBytesMax is how many bytes of them the table keeps for one device, beside one message of any size.
 	// Beyond it messages wait in the queue. Default 1 MiB.
 	InflightBytesMax int
-	// ReceiveMax is how many QoS 1 and 2 messages from one MQTT 5 device may be unacknowledged, as CONNACK told it.
-	// Beyond it the device is closed with 0x93. Default 256.
+	// ReceiveMax is how many QoS 1 and 2 messages from one MQTT 5 device may be unacknowledged, as CONNACK told it, unless
+	// Connect.InboundMax says less. Beyond it the device is closed with 0x93. Default 256.
 	ReceiveMax uint16
 	// ReceiveMaxV3 is the same for 3.1 and 3.1.1, whose devices cannot be told. Default 65,535 (every packet id);
 	// the caller stops reading while Session.Unaccepted is high.

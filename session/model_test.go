@@ -287,7 +287,7 @@ func (m *modelTable) publish(s *modelSession, ev *Event, o *modelOut) {
 			counted++
 		}
 	}
-	if counted >= limit || len(s.acks)+len(s.recs) >= 2*limit {
+	if counted >= limit || len(s.acks)+len(s.recs) >= 2*max(limit, int(m.limits.ReceiveMax)) {
 		o.close(0x93)
 		return
 	}
