@@ -83,12 +83,19 @@ func (s *shard) checkConnect(d *device, p *mqtt.Packet) refusal {
 	switch {
 	case !q.HasWill:
 		return refusedNot
-	case bus.Reserved(q.WillTopic):
-		return refusedWillReserved
-	case !s.topicWithin(q.WillTopic):
-		return s.topicFault(q.WillTopic, refusedWillBytes)
 	case q.WillProps.Has(mqtt.PropPayloadFormat) && q.WillProps.PayloadFormat == 1 && !utf8.Valid(q.WillPayload):
 		return refusedWillFormat
+	}
+	return refusedNot
+}
+
+// checkWillTopic is why the gateway does not take a will topic, once topic_rewrite has made it what it is.
+func (s *shard) checkWillTopic(topic []byte) refusal {
+	switch {
+	case bus.Reserved(topic):
+		return refusedWillReserved
+	case !s.topicWithin(topic):
+		return s.topicFault(topic, refusedWillBytes)
 	}
 	return refusedNot
 }
@@ -123,6 +130,10 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	var will session.Will
 	if q.HasWill {
 		s.fillWill(&will, d, p)
+		if r := s.checkWillTopic(will.Message.Topic); r != refusedNot {
+			s.refuse(c, d, r.code(), r.text())
+			return
+		}
 		in.Will = &will
 	}
 	s.out.Reset()

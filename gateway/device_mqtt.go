@@ -349,6 +349,8 @@ func (s *shard) checkFilter(filter []byte) refusal {
 		return s.topicFault(filter, refusedFilterBytes)
 	case len(filter) > bus.SubjectBytesMax/3: // escaping makes three bytes of one at most
 		return refusedFilterNATS
+	case len(s.rewrites) > 0 && !mqtt.ValidFilter(filter): // it was one until a rule put its wildcard elsewhere
+		return refusedFilterRewrite
 	}
 	return refusedNot
 }

@@ -136,6 +136,7 @@ const (
 	refusedFilterLevels
 	refusedFilterMapping
 	refusedFilterNATS
+	refusedFilterRewrite
 	refusedFilterCount
 	refusedUnsubscribeCount
 	refusedTopicBytes
@@ -175,6 +176,7 @@ var refusals = [refusalCount]struct {
 	refusedFilterLevels:  {mqtt.TopicFilterInvalid, "filter has more levels than mqtt.topic_levels_max"},
 	refusedFilterMapping: {mqtt.TopicFilterInvalid, "filter is none that NATS's own MQTT takes, and mqtt.strict_mapping is on"},
 	refusedFilterNATS:    {mqtt.TopicFilterInvalid, "filter is longer than a NATS subject may be"},
+	refusedFilterRewrite: {mqtt.TopicFilterInvalid, "a rule of topic_rewrite puts a wildcard of the filter where none may stand"},
 	refusedFilterCount:   {mqtt.QuotaExceeded, "more filters in one packet than mqtt.filters_max"},
 	// UNSUBACK knows no 0x97 [MQTT-3.11.3-2].
 	refusedUnsubscribeCount: {mqtt.ImplementationSpecificError, "more filters in one packet than mqtt.filters_max"},

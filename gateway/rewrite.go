@@ -122,7 +122,9 @@ func (s *shard) rewrite(topic []byte, clientID string, subscribe bool) []byte {
 			continue
 		}
 		from := len(s.rewritten)
-		s.rewritten = r.append(s.rewritten, clientID, &found)
+		if s.rewritten = r.append(s.rewritten, clientID, &found); len(s.rewritten) == from {
+			continue // nothing is no topic
+		}
 		s.count.rewrites++
 		return s.rewritten[from:len(s.rewritten):len(s.rewritten)]
 	}

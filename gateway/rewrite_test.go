@@ -23,6 +23,9 @@ func TestRewriteRules(t *testing.T) {
 		{"#", "all/{1}", "$SYS/a", ""},
 		{"+/x", "{1}/y", "$SYS/x", ""},
 		{"a", "{client-id}/a", "a", "dev/a"},
+		{"a/#", "{1}", "a/b", "b"},
+		{"a/#", "{1}", "a", ""}, // nothing is no topic
+		{"a/+", "{1}", "a/", ""},
 		{"a/+/b/+/#", "{3}:{2}:{1}", "a/1/b/2/3/4", "3/4:2:1"},
 		// Filters: + is a level like any other, # is more than one.
 		{"a/+", "b/{1}", "a/+", "b/+"},
@@ -139,4 +142,39 @@ func TestRewrite(t *testing.T) {
 			t.Errorf("NATS got %q, want %q", got, w)
 		}
 	}
+}
+
+// TestRewriteBounds: what rules make of a topic, will or filter is held to what the gateway takes: a filter that is none any more is
+// refused, and so is a will to a topic that is not for devices.
+func TestRewriteBounds(t *testing.T) {
+	r := start(t, func(c *Config) {
+		c.TopicRewrite = []TopicRewrite{
+			{From: "old/+", To: "new-{1}"}, {From: "log/#", To: "log/{1}/raw"}, {From: "up/+/#", To: "{1}/{2}"}, {From: "long/#", To: "very/very/long/{1}"},
+		}
+		c.MQTT.TopicLevelsMax = 5
+	})
+	c := r.connect(mqtt.V5, "c")
+	want := []mqtt.Reason{mqtt.TopicFilterInvalid, mqtt.TopicFilterInvalid, 1, mqtt.TopicFilterInvalid, 1, 1, 1}
+	got := c.subscribe(1, "old/+", "log/#", "old/7", "$share/g/old/+", "$share/g/old/8", "log/+", "other/+")
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("filter %d: %v, want %v", i, got[i], want[i])
+		}
+	}
+	p := r.connect(mqtt.V5, "p")
+	p.publish(1, "old/7", "x")
+	c.gets("new-7", "x")
+	p.publish(1, "log/7", "x")
+	c.gets("log/7/raw", "x")
+	if got := p.publish(1, "up/$SYS/x", "x"); got != mqtt.NotAuthorized {
+		t.Errorf("a reserved topic: %v", got)
+	}
+	for _, topic := range []string{"up/$SYS/x", "long/1/2/3"} {
+		w := r.open(mqtt.V5, r.mqtt)
+		w.write(w.connectPacket("w", func(o *mqtt.ConnectOut) { o.HasWill, o.WillTopic = true, []byte(topic) }))
+		if g := w.expect(mqtt.TypeConnack); g.Reason != mqtt.TopicNameInvalid {
+			t.Errorf("will to %s: %v", topic, g.Reason)
+		}
+	}
+	c.ping()
 }
