@@ -68,8 +68,8 @@ const (
 )
 
 // replay begins to send the retained messages that a subscription asks for. One that was under way for it begins anew.
-func (s *shard) replay(sess *session.Session, want session.Replay) {
-	if r := s.gw.retainedFor(want.Filter).begin(sess, want); r != nil {
+func (s *shard) replay(want session.Replay) {
+	if r := s.gw.retainedFor(want.Filter).begin(want.Sub.Session(), want); r != nil {
 		s.endReplay(want.Sub)
 		s.replays[want.Sub] = r
 	}
@@ -148,16 +148,16 @@ func (s *shard) deliverRetained(r *replay, c *epoll.Conn, topic string) bool {
 	if s.holdsBack(r, c) {
 		return false
 	}
-	now := s.loop.NowSec()
+	now, sub := s.loop.NowSec(), r.want.Sub
 	// What is sent is what the topic has now. An older one could follow a newer live message.
 	m := r.from.get(topic)
 	switch {
-	case m == nil, r.want.NoLocal && m.from == r.sess.ClientID():
+	case m == nil, sub.NoLocal && m.from == r.sess.ClientID():
 		return true
 	case m.over(now):
 		r.from.dropExpired(topic, m)
 		return true
-	case r.want.QoS > 0 && !s.fitsQueue(r.sess, len(topic)+len(m.props)+len(m.payload)):
+	case sub.QoS > 0 && !s.fitsQueue(r.sess, len(topic)+len(m.props)+len(m.payload)):
 		return false
 	}
 	s.replayMsg = session.Message{
@@ -166,11 +166,11 @@ func (s *shard) deliverRetained(r *replay, c *epoll.Conn, topic string) bool {
 	}
 	s.replayTopic = s.replayMsg.Topic
 	s.subIDs = s.subIDs[:0]
-	if r.want.SubID != 0 {
-		s.subIDs = append(s.subIDs, r.want.SubID)
+	if sub.ID != 0 {
+		s.subIDs = append(s.subIDs, sub.ID)
 	}
 	s.deliverTo(r.sess, &session.Event{
-		Kind: session.Deliver, Msg: &s.replayMsg, QoS: r.want.QoS, Retain: true, SubIDs: s.subIDs,
+		Kind: session.Deliver, Msg: &s.replayMsg, QoS: sub.QoS, Retain: true, SubIDs: s.subIDs,
 	})
 	return true
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"weak"
 
+	"github.com/tidegate/tidegate/epoll"
 	"github.com/tidegate/tidegate/gateway/mqtt"
 	"github.com/tidegate/tidegate/session"
 )
@@ -206,4 +207,55 @@ func TestReplayWithoutQueue(t *testing.T) {
 	if drops := r.sum().drops; drops != (snapshot{}).drops {
 		t.Errorf("dropped %v", drops)
 	}
+}
+
+// TestReplayOptionsChange: a SUBSCRIBE that wants no retained messages changes the options of those still to come: QoS and identifier
+// are the newer subscription's [MQTT-3.8.4-3].
+func TestReplayOptionsChange(t *testing.T) {
+	const topics = 100
+	r := start(t, func(c *Config) { c.MQTT.InflightMax, c.Session.QueueCountMax = 4, 8 })
+	p := r.connect(mqtt.V5, "pub")
+	for i := range topics {
+		p.publish(1, fmt.Sprintf("r/%03d", i), "x", retained)
+	}
+	c := r.connect(mqtt.V5, "c")
+	filter := mqtt.Filter{Topic: []byte("r/#"), QoS: 1}
+	c.subscribeTo(1, filter)
+	r.eventually("it waits", func() bool { s := r.sum(); return s.queued == 4 && s.replays == 0 })
+	filter.QoS, filter.RetainHandling = 0, 2
+	c.write(mqtt.AppendSubscribe(nil, mqtt.V5, 77, []mqtt.Filter{filter}, 2))
+	for i := range topics {
+		if i == 4 { // what was in flight was read before
+			c.expect(mqtt.TypeSuback)
+		}
+		g := c.gets(fmt.Sprintf("r/%03d", i), "x")
+		if newer := i >= 8; newer != (g.Props.SubscriptionIDs[0] == 2) || newer != (g.QoS == 0) {
+			t.Fatalf("message %d: QoS %d, ids %v", i, g.QoS, g.Props.SubscriptionIDs)
+		}
+	}
+	c.ping()
+}
+
+// TestReplayAfterHeldSuback: the retained messages of a subscription whose connection ended before NATS knew it come to the next
+// connection of the session.
+func TestReplayAfterHeldSuback(t *testing.T) {
+	r := start(t, func(c *Config) { c.Loops = 1 })
+	p := r.connect(mqtt.V5, "pub")
+	p.publish(1, "r/x", "kept", retained)
+	c, _ := r.connectOn(r.open(mqtt.V5, r.mqtt), "c", persistent)
+	r.gw.shards[0].doSoon(func(s *shard) {
+		// As SUBSCRIBE does it while NATS is slow: the connection ends before the interest is confirmed.
+		sess := s.table.Get([]byte("c"))
+		conn := s.loop.Conn(epoll.Handle(sess.Owner()))
+		s.filters = append(s.filters[:0], session.Filter{Topic: []byte("r/#"), QoS: 1})
+		s.event = session.Event{Kind: session.Subscribe, PacketID: 1, Filters: s.filters}
+		s.out.Reset()
+		sess.Step(s.loop.NowSec(), &s.event, &s.out)
+		s.finishOrHold(conn, nil)
+		s.close(conn, s.devices.At(conn.Slot()), reasonKeepAlive)
+	})
+	c.endsWith(mqtt.KeepAliveTimeout, 0)
+	c, _ = r.connectOn(r.open(mqtt.V5, r.mqtt), "c", persistent)
+	c.gets("r/x", "kept")
+	c.ping()
 }

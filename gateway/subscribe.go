@@ -146,11 +146,9 @@ func (s *shard) confirm(e *shardInterest) {
 		if h.missing--; h.missing > 0 {
 			continue
 		}
-		if c := s.loop.Conn(h.owner); c != nil && !c.Closing() {
-			// What was unsubscribed meanwhile gets no retained messages [MQTT-3.10.4-2].
-			h.replays = slices.DeleteFunc(h.replays, func(want session.Replay) bool { return !want.Sub.Held() })
-			s.finishSubscribe(c, h.packet, h.replays)
-		}
+		// What was unsubscribed meanwhile gets no retained messages [MQTT-3.10.4-2].
+		h.replays = slices.DeleteFunc(h.replays, func(want session.Replay) bool { return !want.Sub.Held() })
+		s.finishSubscribe(s.loop.Conn(h.owner), h.packet, h.replays)
 	}
 }
 
@@ -176,16 +174,15 @@ func (s *shard) finishOrHold(c *epoll.Conn, answer []byte) {
 	}
 }
 
-// finishSubscribe sends the SUBACK and begins the replay of retained messages.
+// finishSubscribe sends the SUBACK and begins the replay of retained messages. When the connection ended meanwhile (nil, or it was
+// told goodbye, and nothing may follow), they are for the one that the session has next.
 func (s *shard) finishSubscribe(c *epoll.Conn, packet []byte, replays []session.Replay) {
-	d := s.devices.At(c.Slot())
-	if d.sess == nil {
-		return // it was told goodbye: nothing may follow
-	}
-	if len(packet) > 0 { // else nobody asked
-		s.send(c, d, packet)
+	if c != nil && !c.Closing() && len(packet) > 0 { // without a packet nobody asked
+		if d := s.devices.At(c.Slot()); d.sess != nil {
+			s.send(c, d, packet)
+		}
 	}
 	for _, want := range replays {
-		s.replay(d.sess, want)
+		s.replay(want)
 	}
 }

@@ -91,7 +91,7 @@ func (s *shard) hearDown(c *epoll.Conn, d *device, qos uint8) {
 	d.sess.Step(s.loop.NowSec(), &s.event, &s.out)
 	s.applyInterests(s.out.Interests)
 	for _, want := range s.out.Replays {
-		s.replay(d.sess, want)
+		s.replay(want)
 	}
 	s.out.Reset()
 }

@@ -370,6 +370,7 @@ func (s *modelSession) pubrel(ev *Event, o *modelOut) {
 
 func (m *modelTable) subscribe(s *modelSession, ev *Event, o *modelOut) {
 	line := fmt.Sprintf("suback %d", ev.PacketID)
+	var replays []string
 	for _, f := range ev.Filters {
 		full := string(f.Topic)
 		mf := modelFilter{filter: full, qos: f.QoS, noLocal: f.NoLocal, rap: f.RetainAsPublished, retainHandling: f.RetainHandling, id: ev.SubID}
@@ -387,8 +388,11 @@ func (m *modelTable) subscribe(s *modelSession, ev *Event, o *modelOut) {
 			o.say("gained %s %s live=true", s.id, full)
 		}
 		if mf.share == "" && (f.RetainHandling == 0 || f.RetainHandling == 1 && !known) {
-			o.say("replay %s qos=%d rap=%v id=%d", full, f.QoS, f.RetainAsPublished, ev.SubID)
+			replays = append(replays, full)
 		}
+	}
+	for _, full := range replays { // with the options that the packet left
+		o.say("replay %s qos=%d rap=%v id=%d", full, s.subs[full].qos, s.subs[full].rap, s.subs[full].id)
 	}
 	o.send("%s", line)
 }

@@ -119,14 +119,10 @@ type Interest struct {
 	LiveChange int8
 }
 
-// Replay asks for the retained messages that match a filter.
+// Replay asks for the retained messages that match the filter of a subscription, with its options at the time that each is sent.
 type Replay struct {
-	Sub               *Subscription
-	Filter            string
-	QoS               uint8
-	RetainAsPublished bool
-	NoLocal           bool // not those that this session's own client published [MQTT-3.8.3-3]
-	SubID             uint32
+	Sub    *Subscription
+	Filter string
 }
 
 // DropReason says why a message was not delivered.

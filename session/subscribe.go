@@ -38,7 +38,7 @@ func (s *Session) subscribe(f *Filter, id uint32, out *Out) uint8 {
 	}
 	sub.set(f, id)
 	if share == nil && (f.RetainHandling == 0 || f.RetainHandling == 1 && !known) { // [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
-		out.Replays = append(out.Replays, Replay{Sub: sub, Filter: sub.Filter, QoS: sub.QoS, RetainAsPublished: sub.RetainAsPublished, NoLocal: sub.NoLocal, SubID: sub.ID})
+		out.Replays = append(out.Replays, Replay{Sub: sub, Filter: sub.Filter})
 	}
 	return sub.QoS
 }

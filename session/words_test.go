@@ -36,7 +36,7 @@ func words(who string, o *Out) (lines []string) {
 		}
 	}
 	for _, rp := range o.Replays {
-		add("%sreplay %s qos=%d rap=%v id=%d", who, rp.Filter, rp.QoS, rp.RetainAsPublished, rp.SubID)
+		add("%sreplay %s qos=%d rap=%v id=%d", who, rp.Filter, rp.Sub.QoS, rp.Sub.RetainAsPublished, rp.Sub.ID)
 	}
 	for reason, n := range o.Drops {
 		if n > 0 {
