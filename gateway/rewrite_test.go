@@ -178,3 +178,12 @@ func TestRewriteBounds(t *testing.T) {
 	}
 	c.ping()
 }
+
+// TestRewriteAllocs: rules cost a message no allocation.
+func TestRewriteAllocs(t *testing.T) {
+	s := &shard{rewrites: newRewriteRules([]TopicRewrite{{From: "a", To: "b"}, {From: "old/+/#", To: "devices/{1}/{client-id}/{2}"}})}
+	topic := []byte("old/7/temp/now")
+	if n := testing.AllocsPerRun(100, func() { s.rewrite(topic, "dev", false) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
