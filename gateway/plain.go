@@ -73,6 +73,7 @@ func (s *shard) sendToPlain(c *epoll.Conn, d *device, a *session.Send) {
 		return
 	}
 	s.count.messagesOut[0]++
+	s.count.payloadOut += uint64(len(a.Msg.Payload))
 	op := ws.OpBinary
 	if utf8.Valid(a.Msg.Payload) {
 		op = ws.OpText

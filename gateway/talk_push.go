@@ -22,6 +22,7 @@ func (s *shard) push(c *epoll.Conn, d *device, a *session.Send) {
 		return
 	}
 	s.count.messagesOut[a.QoS&3]++
+	s.count.payloadOut += uint64(len(a.Msg.Payload))
 	m := &s.pushOut
 	*m = command.Message{
 		Topic: a.Msg.Topic, Payload: a.Msg.Payload, Dup: a.Dup, Retain: a.Retain, HasExpiry: a.HasExpiry, ExpirySec: a.ExpirySec,

@@ -107,3 +107,20 @@ func TestTalkTurns(t *testing.T) {
 		t.Errorf("a megabyte of commands ended %d turns", turns)
 	}
 }
+
+// TestPlainPayloadBytes: $SYS counts the payloads to WebSocket devices as those to all others.
+func TestPlainPayloadBytes(t *testing.T) {
+	r := start(t)
+	p := r.connect(mqtt.V5, "p")
+	j := r.json("counted")
+	plain := r.dialWS("/ws/frames")
+	p.publish(1, "devices/counted/down", "12345")
+	j.message("devices/counted/down", "12345")
+	p.publish(1, "devices/frames/down", "123")
+	if _, got := readWS(t, plain); got != "123" {
+		t.Errorf("%q", got)
+	}
+	if n := r.sum().payloadOut; n != 8 {
+		t.Errorf("%d bytes of payload, want 8", n)
+	}
+}

@@ -45,13 +45,21 @@ type Claims struct {
 	ExpiresSec int64  // Unix time
 }
 
+// key is the secret, for a token that does not demand what we do not know of (RFC 7515 §4.1.11).
+func (j *JWT) key(t *jwt.Token) (any, error) {
+	if _, demands := t.Header["crit"]; demands {
+		return nil, ErrJWT
+	}
+	return j.secret, nil
+}
+
 // Check reads a token at nowSec, Unix time. ErrJWT: it is not to be trusted.
 func (j *JWT) Check(token string, nowSec int64) (Claims, error) {
 	if len(token) > jwtBytesMax {
 		return Claims{}, ErrJWT
 	}
 	claims := jwt.MapClaims{}
-	if _, err := j.parser.ParseWithClaims(token, claims, func(*jwt.Token) (any, error) { return j.secret, nil }); err != nil {
+	if _, err := j.parser.ParseWithClaims(token, claims, j.key); err != nil {
 		return Claims{}, ErrJWT
 	}
 	subject, err := claims.GetSubject()

@@ -63,6 +63,8 @@ func TestJWT(t *testing.T) {
 		"none":                  {token: b64([]byte(`{"alg":"none"}`)) + "." + b64([]byte(`{"sub":"a","exp":2000}`)) + "."},
 		"RS256":                 {token: rs256},
 		"HS512":                 {token: hs512},
+		"critical header":       {token: handmade(`{"alg":"HS256","crit":["b64"],"b64":false}`, `{"sub":"a","exp":2000}`, secretText)},
+		"exp beyond numbers":    {token: handmade(hs256, `{"sub":"a","exp":1e300}`, secretText)},
 		"nothing":               {token: ""},
 		"noise":                 {token: "a.b.c"},
 		"too long":              {token: handmade(hs256, `{"sub":"a","exp":2000,"x":"`+strings.Repeat("x", jwtBytesMax)+`"}`, secretText)},
