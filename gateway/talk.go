@@ -15,6 +15,7 @@ type talk struct {
 	requests int          // its requests and presence questions that are unanswered
 	tokenSec uint32       // when its token expires, by the loop's clock; 0: never
 	bad      uint8        // bad commands in succession
+	done     uint8        // commands of the array at hand that were carried out before it had to wait
 	arrays   bool         // it takes them
 }
 
@@ -35,7 +36,8 @@ func (d *device) encoding() (enc command.Encoding, op ws.Op) {
 // bytesPerWork has reading a frame count as work in the turn of a connection: in a millisecond 100 kB of JSON can be read.
 const bytesPerWork = 4
 
-// onTalk handles one frame of commands; false: the connection is closed.
+// onTalk handles one frame of commands; false: the connection is closed, or its turn is over in the middle of an array, which is to
+// be offered again as it is.
 func (s *shard) onTalk(c *epoll.Conn, d *device, op ws.Op, frame []byte) bool {
 	s.work += 1 + len(frame)/bytesPerWork
 	enc, want := d.encoding()
@@ -46,15 +48,29 @@ func (s *shard) onTalk(c *epoll.Conn, d *device, op ws.Op, frame []byte) bool {
 	if array {
 		s.answering = d
 	}
-	for i := range list {
-		if !s.onCommand(c, d, &list[i]) {
+	t, read := d.more.talk, s.work
+	i := int(t.done)
+	for t.done = 0; i < len(list) && s.onCommand(c, d, &list[i]); i++ {
+		if i+1 < len(list) && s.endsTurn(c, d, s.work-read) {
+			t.done = uint8(i + 1)
 			break
 		}
 	}
 	s.endAnswers(c, d)
 	clear(list)
 	s.commands = list
-	return !c.Closing()
+	return t.done == 0 && !c.Closing()
+}
+
+// endsTurn tells whether the rest of an array waits: for room in the uplink, or for the next tick after so much work. Reading the array
+// is no part of that, or a long one would be read again for each of its commands.
+func (s *shard) endsTurn(c *epoll.Conn, d *device, work int) bool {
+	if s.uplink.full() {
+		s.pausePublisher(c, d)
+		c.PauseRead()
+		return true
+	}
+	return work >= workMax && s.overworked(c)
 }
 
 // onCommand carries out one command; false: the connection is closed.

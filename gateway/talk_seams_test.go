@@ -124,3 +124,67 @@ func TestPlainPayloadBytes(t *testing.T) {
 		t.Errorf("%d bytes of payload, want 8", n)
 	}
 }
+
+// TestTalkArrayTurns: an array is no longer a turn than its commands would have one by one; each is carried out once, in order.
+func TestTalkArrayTurns(t *testing.T) {
+	const filters = 900
+	inBoth(t, func(t *testing.T, protocol string) {
+		r := start(t, func(c *Config) { c.Loops = 1 })
+		var matching []mqtt.Filter
+		for i := range filters {
+			levels := strings.Split("a/b/c/d/e/f/g/h/i/j", "/")
+			for bit := range levels {
+				if i&(1<<bit) != 0 {
+					levels[bit] = "+"
+				}
+			}
+			matching = append(matching, mqtt.Filter{Topic: []byte(strings.Join(levels, "/"))})
+		}
+		for i := range 3 {
+			c := r.connect(mqtt.V311, fmt.Sprint("holds", i))
+			for at := 0; at < filters; at += 30 {
+				c.subscribeTo(0, matching[at:at+30]...)
+			}
+		}
+		r.connect(mqtt.V5, "sub").subscribe(0, "a/#")
+		hears := r.talks(protocol, "hears")
+		hears.asks(`{"id":2,"op":"subscribe","filter":"a/#"}`, `{"id":2,"ok":true}`)
+		j := r.talks(protocol, "busy")
+		var commands []string
+		for i := range 64 {
+			commands = append(commands, fmt.Sprintf(`{"id":%d,"op":"publish","topic":"a/b/c/d/e/f/g/h/i/j","json":%d}`, i+1, i))
+		}
+		before := r.sum().turnsEnded
+		j.says("[" + strings.Join(commands, ",") + "]")
+		for i := range 64 {
+			j.hears(fmt.Sprintf(`{"id":%d,"ok":true}`, i+1))
+			hears.message("a/b/c/d/e/f/g/h/i/j", fmt.Sprint(i))
+		}
+		j.asks(`{"id":99,"op":"ping"}`, `{"id":99,"ok":true}`)
+		if n := r.sum().turnsEnded - before; n < 64*3*filters/workMax-1 {
+			t.Errorf("%d turns ended", n)
+		}
+	})
+}
+
+// TestTalkArrayWaits: an array for whose rest the uplink has no room goes on where it was.
+func TestTalkArrayWaits(t *testing.T) {
+	r := start(t, func(c *Config) { c.Limits.PacketBytesMax = 16 << 20 })
+	back := r.backend(r.nats(), "waits")
+	j := r.json("waits", `"down_qos":0`)
+	var commands, want []string
+	for i := range 64 {
+		text := fmt.Sprintf("%04d", i) + strings.Repeat("x", 200<<10)
+		commands = append(commands, fmt.Sprintf(`{"id":%d,"op":"publish","topic":"waits","text":%q}`, i+1, text))
+		want = append(want, "waits "+text)
+	}
+	j.says("[" + strings.Join(commands, ",") + "]")
+	for i := range 64 {
+		j.hears(fmt.Sprintf(`{"id":%d,"ok":true}`, i+1))
+	}
+	r.eventually("all at the backend", func() bool { return len(back.all()) >= len(want) })
+	checkOnce(t, "backend", back.all(), want, "-")
+	if n := r.sum().pauses; n < 2 {
+		t.Errorf("it waited %d times", n)
+	}
+}
