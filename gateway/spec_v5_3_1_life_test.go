@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/tidegate/tidegate/gateway/mqtt"
@@ -103,4 +104,24 @@ func willsAreTold(t *testing.T) {
 	from := r.nowSec()
 	r.eventually("the delays are over", func() bool { return r.nowSec() >= from+3 })
 	w.hearsNothingBut(r, "w/x", "nothing more")
+}
+
+func Test_v5_MQTT_3_1_2_7_Wire(t *testing.T)  { willsAsAsked(t) }
+func Test_v5_MQTT_3_1_2_14_Wire(t *testing.T) { willsAsAsked(t) }
+func Test_v5_MQTT_3_1_2_15_Wire(t *testing.T) { willsAsAsked(t) }
+
+// willsAsAsked: a will is kept with its session, and becomes a retained message if Will Retain asked for that, a common one if not.
+func willsAsAsked(t *testing.T) {
+	t.Helper()
+	r := start(t)
+	w := r.watch("w/x")
+	for _, retain := range []bool{true, false} { // the second leaves the retained message as it is
+		r.connect(mqtt.V5, "c", will(fmt.Sprint(retain), 0, func(o *mqtt.ConnectOut) { o.WillRetain = retain })).cut()
+		w.gets("w/x", fmt.Sprint(retain))
+		late := r.connect(mqtt.V5, "late")
+		late.subscribe(1, "w/x")
+		if g := late.gets("w/x", "true"); !g.Retain {
+			t.Error("the retained will is not marked as one")
+		}
+	}
 }
