@@ -210,3 +210,8 @@ func sentOn(t *testing.T, blocks ...string) {
 		}
 	}
 }
+
+// Test_v5_MQTT_3_3_1_2_Wire: a client that sets DUP at QoS 0 is closed.
+func Test_v5_MQTT_3_3_1_2_Wire(t *testing.T) {
+	start(t).punishes(fixed(0x38, str("a")+block("")+"x"), mqtt.MalformedPacket)
+}
