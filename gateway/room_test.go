@@ -288,14 +288,16 @@ func TestRoomOfMany(t *testing.T) {
 // reset.
 func TestDrainAnswersTheBacklog(t *testing.T) {
 	r := start(t, func(c *Config) { c.Loops = 1 })
-	dialled, emptied := make(chan struct{}), make(chan struct{})
+	begun, dialled, emptied := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	r.gw.shards[0].doSoon(func(s *shard) {
+		close(begun) // from here on the loop accepts nobody
 		<-dialled
 		var everybody atomic.Int64
 		everybody.Store(100)
 		s.drain(&everybody)
 		close(emptied)
 	})
+	<-begun
 	v5, v311, framed := r.open(mqtt.V5, r.mqtt), r.open(mqtt.V311, r.mqtt), r.open(mqtt.V5, r.ws)
 	close(dialled)
 	<-emptied
