@@ -34,7 +34,7 @@ func (c *Config) validateAuth(v *validator) {
 	v.oneOf("auth.anonymous", c.Auth.Anonymous, "loopback", "anywhere", anonymousNobody)
 	if c.Auth.Anonymous == anonymousNobody && c.Auth.SCRAMFile == "" && c.Auth.JWTSecretFile == "" {
 		v.add("auth.anonymous", "nobody may connect without credentials, and there is no way to log in: no device could connect",
-			"gateway scram NAME >> users.scram, and set auth.scram_file: users.scram; or set auth.jwt_secret_file for plain WebSocket devices")
+			"gateway scram NAME >> users.scram, and set auth.scram_file: users.scram, or give plain WebSocket devices tokens")
 	}
 	if _, err := c.Auth.methods(); err != nil {
 		for line := range strings.SplitSeq(err.Error(), "\n") {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/tidegate/tidegate/gateway/mqtt"
@@ -35,25 +36,29 @@ func Test_v5_MQTT_3_1_2_24(t *testing.T) {
 // Test_v5_MQTT_3_1_2_24_Answers: nor is an answer: what has no shorter form ends the connection instead.
 func Test_v5_MQTT_3_1_2_24_Answers(t *testing.T) {
 	r := start(t)
-	var filters string
-	for range 100 {
-		filters += str("f")
-	}
-	var pairs string
-	for range 100 {
-		pairs += str("f") + "\x00"
-	}
-	for what, packet := range map[string]string{
-		"SUBACK": fixed(0x82, u16(1)+block("")+pairs), "UNSUBACK": fixed(0xA2, u16(1)+block("")+filters),
+	const fits = 100 - 5 // reasons beside fixed header, identifier and property length
+	for what, packet := range map[string]func(n int) string{
+		"SUBACK":   func(n int) string { return fixed(0x82, u16(1)+block("")+strings.Repeat(str("f")+"\x00", n)) },
+		"UNSUBACK": func(n int) string { return fixed(0xA2, u16(1)+block("")+strings.Repeat(str("f"), n)) },
 	} {
 		c := r.connect(mqtt.V5, "small", func(o *mqtt.ConnectOut) { o.MaxPacketBytes = 100 })
-		c.send(packet)
+		c.send(packet(fits))
+		if g := c.must(); len(g.raw) != 100 || g.Type.String() != what {
+			t.Errorf("%v of %d bytes, want %s of 100", g.Type, len(g.raw), what)
+		}
+		c.send(packet(fits + 1))
 		g := c.must()
 		if len(g.raw) > 100 || g.Type != mqtt.TypeDisconnect || g.Reason != mqtt.PacketTooLarge {
 			t.Errorf("%s: %v %v of %d bytes", what, g.Type, g.Reason, len(g.raw))
 		}
 		c.over()
 	}
+	_, ack := r.connectOn(r.open(mqtt.V5, r.mqtt), "c")
+	most := func(n int) func(o *mqtt.ConnectOut) { return func(o *mqtt.ConnectOut) { o.MaxPacketBytes = uint32(n) } }
+	r.connectOn(r.open(mqtt.V5, r.mqtt), "c", most(len(ack.raw)))
+	c := r.open(mqtt.V5, r.mqtt)
+	c.write(c.connectPacket("c", most(len(ack.raw)-1)))
+	c.over() // without a word
 }
 
 // Test_v5_MQTT_3_1_2_27_Wire: without a Topic Alias Maximum, or with 0, no topic alias is sent.

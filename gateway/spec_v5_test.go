@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/tidegate/tidegate/gateway/mqtt"
 )
@@ -83,7 +84,11 @@ func (r *rig) refuses(connect string, want mqtt.Reason) *got {
 	if g.Reason != want {
 		r.t.Errorf("CONNACK %#x %v to %q, want %#x %v", byte(g.Reason), g.Reason, connect, byte(want), want)
 	}
+	answered := time.Now()
 	c.over()
+	if time.Since(answered) > r.gw.cfg.Limits.ConnectTime/2 {
+		r.t.Errorf("%q: only the time that CONNECT may take ended the connection", connect)
+	}
 	return g
 }
 
