@@ -97,7 +97,9 @@ function onSubmit(form, output, action) {
 onSubmit("connect", byId("error"), () => connect());
 
 onSubmit("subscribe", byId("presence"), async ({ filter, qos }) => {
-  const presence = ({ joined, left }) => (byId("presence").textContent = joined ? `${joined} came to ${filter}` : `${left} left ${filter}`);
+  const presence = ({ joined, left }) => {
+    byId("presence").textContent = joined ? `${joined} came to ${filter}` : left ? `${left} left ${filter}` : `changes on ${filter} were missed`;
+  };
   const subscription = await device.subscribe(filter, showMessage, { qos: Number(qos), presence });
   const who = async () => {
     const { count, clients } = await subscription.presence();
