@@ -179,6 +179,61 @@ func TestNATSHangs(t *testing.T) {
 	c.gets("hang/x", "with NATS")
 }
 
+// TestHeldSubacksBounded: a device that subscribes and unsubscribes in a loop while NATS hangs is not read further than a bound; all its
+// answers come once NATS is back.
+func TestHeldSubacksBounded(t *testing.T) {
+	t.Parallel()
+	const rounds = 2000
+	hung := bustest.Start(t)
+	r := start(t, outside(hung))
+	r.eventually("NATS is there", func() bool { return r.gw.bus.Status().Connected() })
+	ids := r.ids("held", 0, 2)
+	other, c := r.connect(mqtt.V5, ids[0]), r.connect(mqtt.V5, ids[1])
+	other.subscribe(1, "before")
+	hung.Pause()
+	// Another device wants it, too, so that unsubscribing does not end the wait.
+	other.write(mqtt.AppendSubscribe(nil, mqtt.V5, 9, []mqtt.Filter{{Topic: []byte("hang/x")}}, 0))
+	waiting := func() (n int) {
+		done := make(chan int)
+		r.gw.shards[0].doSoon(func(s *shard) {
+			total := 0
+			for _, n := range s.holding {
+				total += n
+			}
+			done <- total
+		})
+		return <-done
+	}
+	r.eventually("the first waits", func() bool { return waiting() == 1 })
+	var flood []byte
+	filter := []mqtt.Filter{{Topic: []byte("hang/x")}}
+	for i := range rounds {
+		flood = mqtt.AppendSubscribe(flood, mqtt.V5, uint16(2*i+1), filter, 0)
+		flood = mqtt.AppendUnsubscribe(flood, mqtt.V5, uint16(2*i+2), filter)
+	}
+	go func() { _, _ = c.conn.Write(flood) }()
+	r.eventually("it is held back", func() bool { return waiting() == 1+heldSubacksMax })
+	r.eventually("it is not read", func() bool { return r.sum().pauses > 0 })
+	if n := waiting(); n > 1+heldSubacksMax {
+		t.Errorf("%d SUBACKs wait", n)
+	}
+	hung.Resume()
+	for subacks, unsubacks := 0, 0; subacks < rounds || unsubacks < rounds; {
+		switch g := c.must(); g.Type {
+		case mqtt.TypeSuback:
+			subacks++
+		case mqtt.TypeUnsuback:
+			unsubacks++
+		default:
+			t.Fatalf("%v", g.Type)
+		}
+	}
+	c.ping()
+	if n := waiting(); n != 0 {
+		t.Errorf("%d SUBACKs still wait", n)
+	}
+}
+
 // TestPausedFrames: WebSocket devices that are paused because NATS hangs lose nothing, although the gateway has taken what
 // came apart already: plain messages and fragments, and MQTT packets across frames, arrive whole and in order.
 func TestPausedFrames(t *testing.T) {

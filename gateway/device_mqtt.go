@@ -27,7 +27,7 @@ func (s *shard) onPackets(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 		if n == 0 {
 			break
 		}
-		if s.unread(c) || s.overworked(c) {
+		if s.mustWait(c) {
 			d.partialSec = 0
 			return p
 		}
@@ -59,6 +59,11 @@ func (s *shard) onPackets(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 		d.partialSec = now
 	}
 	return p
+}
+
+// mustWait tells that a device is not to be read further now.
+func (s *shard) mustWait(c *epoll.Conn) bool {
+	return s.unread(c) || s.overworked(c) || s.awaitsNATS(c)
 }
 
 // unread tells that a device does not read what it is sent; then it is not read either until it does, as its answers would

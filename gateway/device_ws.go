@@ -162,7 +162,7 @@ func (s *shard) onFrames(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 				break // no room in the uplink, or on the way home: the frames wait as they are
 			}
 		}
-		if len(raw) == 0 || s.unread(c) || s.overworked(c) {
+		if len(raw) == 0 || s.mustWait(c) {
 			break
 		}
 		chunk, size, code := d.reader.Next(raw, s.frameLimits(c, d))

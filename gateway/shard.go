@@ -24,7 +24,8 @@ type shard struct {
 	devices epoll.Chunks[device] // by connection slot
 	table   *session.Table
 	uplink  uplink
-	wanted  wanted // what the other shards may know of the sessions' filters
+	holding map[epoll.Handle]int // SUBACKs that wait for NATS, by connection
+	wanted  wanted               // what the other shards may know of the sessions' filters
 	count   counters
 
 	interests      map[string]*shardInterest
@@ -115,7 +116,7 @@ const (
 func newShard(g *Gateway, index int) (*shard, error) {
 	s := &shard{
 		gw: g, cfg: &g.cfg, index: index,
-		interests: map[string]*shardInterest{}, interestByID: map[uint32]*shardInterest{},
+		holding: map[epoll.Handle]int{}, interests: map[string]*shardInterest{}, interestByID: map[uint32]*shardInterest{},
 		replays: map[*session.Subscription]*replay{}, replaysWaiting: map[*session.Session][]*replay{},
 		rewrites: newRewriteRules(g.cfg.TopicRewrite),
 	}

@@ -137,6 +137,33 @@ func liveCount(ch *session.Interest) int32 {
 	return 0
 }
 
+// heldSubacksMax is how many SUBACKs of one connection may wait for NATS; beyond it is not read until half of them are out.
+const heldSubacksMax = 64
+
+// awaitsNATS tells that too many SUBACKs of a connection wait.
+func (s *shard) awaitsNATS(c *epoll.Conn) bool {
+	if len(s.holding) == 0 || s.holding[c.Handle()] < heldSubacksMax {
+		return false
+	}
+	if !c.Paused() {
+		c.PauseRead()
+		s.count.pauses++
+	}
+	return true
+}
+
+// released: a SUBACK of a connection waits no more.
+func (s *shard) released(owner epoll.Handle) {
+	n := s.holding[owner] - 1
+	if s.holding[owner] = n; n == 0 {
+		delete(s.holding, owner)
+	}
+	if c := s.loop.Conn(owner); n == heldSubacksMax/2 && c != nil && c.Paused() {
+		s.devices.At(c.Slot()).lastSec = s.loop.NowSec() // see resumePublishers
+		c.ResumeRead()
+	}
+}
+
 // confirm: NATS knows the interest; SUBACKs that waited for it go out.
 func (s *shard) confirm(e *shardInterest) {
 	e.active = true
@@ -146,6 +173,7 @@ func (s *shard) confirm(e *shardInterest) {
 		if h.missing--; h.missing > 0 {
 			continue
 		}
+		s.released(h.owner)
 		// What was unsubscribed meanwhile gets no retained messages [MQTT-3.10.4-2].
 		h.replays = slices.DeleteFunc(h.replays, func(want session.Replay) bool { return !want.Sub.Held() })
 		s.finishSubscribe(s.loop.Conn(h.owner), h.packet, h.replays)
@@ -169,6 +197,7 @@ func (s *shard) finishOrHold(c *epoll.Conn, answer []byte) {
 		owner: c.Handle(), missing: len(held), packet: bytes.Clone(answer),
 		replays: append([]session.Replay(nil), s.out.Replays...),
 	}
+	s.holding[h.owner]++
 	for _, e := range held {
 		e.held = append(e.held, h)
 	}
