@@ -125,7 +125,7 @@ func (r *ready) listenerRows(row func(name, value, note string), listener string
 	if scheme == "ws" || scheme == "any" {
 		row("WebSocket", "ws://"+addr+"/mqtt", note)
 		if r.Anonymous != "nobody" {
-			row("", "ws://"+addr+"/ws/{client-id}", "plain frames or JSON")
+			row("", "ws://"+addr+"/ws/{client-id}", "plain frames, JSON or CBOR")
 		}
 	}
 }

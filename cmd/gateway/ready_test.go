@@ -35,7 +35,7 @@ func TestBanner(t *testing.T) {
 
   MQTT        mqtt://127.0.0.1:1883                anonymous OK (loopback only)
   WebSocket   ws://127.0.0.1:8083/mqtt             anonymous OK (loopback only)
-              ws://127.0.0.1:8083/ws/{client-id}   plain frames or JSON
+              ws://127.0.0.1:8083/ws/{client-id}   plain frames, JSON or CBOR
   Metrics     http://127.0.0.1:8080/metrics
   Health      http://127.0.0.1:8080/readyz?verbose
   NATS        nats://127.0.0.1:4222                embedded, JetStream ./gateway-data
