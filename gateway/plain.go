@@ -96,11 +96,22 @@ func (s *shard) pingPlain(c *epoll.Conn, d *device) {
 func (s *shard) expectPlain() {
 	for _, kind := range s.listeners {
 		if kind != listenMQTT {
-			filter := appendPattern(nil, s.cfg.WebSocket.DownTopic, "+")
-			e := &shardInterest{key: string(interestKey(nil, string(filter), "")), refs: 1}
-			e.id, e.active = s.gw.interests.add(s.index, string(filter), "")
+			filter := everyPlain(s.cfg.WebSocket.DownTopic)
+			e := &shardInterest{key: string(interestKey(nil, filter, "")), refs: 1}
+			e.id, e.active = s.gw.interests.add(s.index, filter, "")
 			s.interests[e.key], s.interestByID[e.id] = e, e
 			return
 		}
 	}
+}
+
+// everyPlain is the filter for a topic pattern with any client id: the level that holds it becomes +, as a wildcard is a whole level.
+func everyPlain(pattern string) string {
+	levels := strings.Split(pattern, "/")
+	for i, l := range levels {
+		if strings.Contains(l, clientIDPlace) {
+			levels[i] = "+"
+		}
+	}
+	return strings.Join(levels, "/")
 }

@@ -297,3 +297,22 @@ func TestPlainRetained(t *testing.T) {
 		t.Errorf("got %v %q", kind, text)
 	}
 }
+
+// TestPlainPartialLevel: a down topic whose level is more than the client id is heard from the first message on.
+func TestPlainPartialLevel(t *testing.T) {
+	r := start(t, func(c *Config) { c.WebSocket.DownTopic = "d/x-{client-id}/down" })
+	nc := r.nats()
+	for shard := range 2 {
+		id := r.ids("partial", shard, 1)[0]
+		c := r.dialWS("/ws/" + id)
+		if err := nc.Publish("d.x-"+id+".down", []byte("first")); err != nil {
+			t.Fatal(err)
+		}
+		if _, got := readWS(t, c); got != "first" {
+			t.Errorf("%q", got)
+		}
+	}
+	if got := everyPlain("a/x-{client-id}/{client-id}"); got != "a/+/+" {
+		t.Errorf("asks for %s", got)
+	}
+}
