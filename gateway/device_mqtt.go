@@ -188,9 +188,11 @@ func (s *shard) apply(c *epoll.Conn, d *device, out *session.Out) bool {
 // onPublish takes a message from the device.
 func (s *shard) onPublish(c *epoll.Conn, d *device, p *mqtt.Packet, ev *session.Event) bool {
 	m := &s.message
-	if r := s.boundsOf(c).refusePublish(p); r != mqtt.Success {
-		s.close(c, d, reasonOfMQTT(r))
-		return false
+	if p.QoS > 0 || p.Retain { // else nothing is beyond bounds
+		if r := s.boundsOf(c).refusePublish(p); r != mqtt.Success {
+			s.close(c, d, reasonOfMQTT(r))
+			return false
+		}
 	}
 	*m = session.Message{Topic: p.Topic, Payload: p.Payload, QoS: p.QoS, Retain: p.Retain, From: d.sess, User: d.user()}
 	if d.version == mqtt.V5 && !s.publishProperties(c, d, p, m) {
@@ -277,7 +279,7 @@ func (s *shard) checkPublish(p *mqtt.Packet, m *session.Message) refusal {
 	switch {
 	case len(m.Topic) == 0:
 		return refusedAlias
-	case s.forgedCall(m.Topic), bus.Reserved(m.Topic) && !isCall(m.Topic):
+	case bus.Reserved(m.Topic) && (!isCall(m.Topic) || s.forgedCall(m.Topic)):
 		return refusedReserved
 	case !s.topicWithin(m.Topic) && !isCall(m.Topic):
 		return s.topicFault(m.Topic, refusedTopicBytes)

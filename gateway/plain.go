@@ -33,7 +33,7 @@ func (s *shard) openPlain(c *epoll.Conn, d *device) {
 	s.out.Reset()
 	sess.Step(s.loop.NowSec(), &s.event, &s.out)
 	s.finishOrHold(c, nil)
-	d.more.clientID = nil
+	d.more = nil // it was for the client id
 	s.arm(c, d)
 }
 

@@ -10,12 +10,12 @@ import (
 // route takes a message that a device of this shard published (or its will): it is stored if retained, delivered here,
 // and put into the tick's batch for NATS and the other shards.
 func (s *shard) route(m *session.Message) {
-	if isCall(m.Topic) {
-		s.answerCall(m)
-		return
-	}
 	if bus.Reserved(m.Topic) {
-		s.count.refused++
+		if isCall(m.Topic) {
+			s.answerCall(m)
+		} else {
+			s.count.refused++
+		}
 		return
 	}
 	s.count.messagesIn[m.QoS&3]++

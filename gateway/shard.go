@@ -264,6 +264,9 @@ func (s *shard) applyTable(out *session.Out) {
 }
 
 func (s *shard) countDrops(out *session.Out) {
+	if out.Drops == ([session.DropReasons]uint32{}) { // as almost always
+		return
+	}
 	for i, n := range out.Drops {
 		s.count.drops[i] += uint64(n)
 	}
