@@ -159,26 +159,7 @@ func TestPeerEcho(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	for _, n := range lengths {
-		want := []byte(strings.Repeat("é€😀.", n/10+1))[:n/10*10]
-		w, err := conn.Writer(ctx, websocket.MessageText)
-		if err != nil {
-			t.Fatal(err)
-		}
-		// Each Write may become a fragment; their borders fall inside runes.
-		for rest := want; len(rest) > 0; {
-			k := min(len(rest), 4099)
-			if _, err := w.Write(rest[:k]); err != nil {
-				t.Fatal(err)
-			}
-			rest = rest[k:]
-		}
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
-		kind, got, err := conn.Read(ctx)
-		if err != nil || kind != websocket.MessageText || !bytes.Equal(got, want) {
-			t.Fatalf("length %d: %v, %d bytes back, %v", len(want), kind, len(got), err)
-		}
+		echoes(ctx, t, conn, n)
 	}
 	reading := conn.CloseRead(ctx)
 	if err := conn.Ping(ctx); err != nil {
@@ -188,6 +169,32 @@ func TestPeerEcho(t *testing.T) {
 		t.Fatalf("close: %v", err)
 	}
 	<-reading.Done()
+}
+
+// echoes sends a text of about n bytes in fragments, expects it back, and returns its length.
+func echoes(ctx context.Context, t *testing.T, conn *websocket.Conn, n int) int {
+	t.Helper()
+	want := []byte(strings.Repeat("é€😀.", n/10+1))[:n/10*10]
+	w, err := conn.Writer(ctx, websocket.MessageText)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Each Write may become a fragment; their borders fall inside runes.
+	for rest := want; len(rest) > 0; {
+		k := min(len(rest), 4099)
+		if _, err := w.Write(rest[:k]); err != nil {
+			t.Fatal(err)
+		}
+		rest = rest[k:]
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	kind, got, err := conn.Read(ctx)
+	if err != nil || kind != websocket.MessageText || !bytes.Equal(got, want) {
+		t.Fatalf("length %d: %v, %d bytes back, %v", len(want), kind, len(got), err)
+	}
+	return len(want)
 }
 
 // TestPeerDeflate: an independent client that offers compression, with or without context takeover, gets its messages back
@@ -206,28 +213,9 @@ func TestPeerDeflate(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		total := 0
-		for round := range 3 {
+		for range 3 {
 			for _, n := range lengths {
-				want := []byte(strings.Repeat("é€😀.", n/10+1))[:n/10*10]
-				w, err := conn.Writer(ctx, websocket.MessageText)
-				if err != nil {
-					t.Fatal(err)
-				}
-				for rest := want; len(rest) > 0; {
-					k := min(len(rest), 4099)
-					if _, err := w.Write(rest[:k]); err != nil {
-						t.Fatal(err)
-					}
-					rest = rest[k:]
-				}
-				if err := w.Close(); err != nil {
-					t.Fatal(err)
-				}
-				kind, got, err := conn.Read(ctx)
-				if err != nil || kind != websocket.MessageText || !bytes.Equal(got, want) {
-					t.Fatalf("%s takeover, round %d, length %d: %v, %d bytes back, %v", name, round, len(want), kind, len(got), err)
-				}
-				total += len(want)
+				total += echoes(ctx, t, conn, n)
 			}
 		}
 		if up, down := wire.written.Load(), wire.read.Load(); int(up) > total/10 || int(down) > total/10 {
