@@ -10,12 +10,14 @@ import (
 
 // Headers of an uplink message.
 //
-//	TG: 1r c=pump-7 u=anna n=edge-1
-//	    || |        |      +-- node, with Options.HeaderNode
-//	    || |        +--------- user, with Options.HeaderUser
-//	    || +------------------ client id
-//	    |+-------------------- present if retain
-//	    +--------------------- QoS
+//	TG: 1rd c=pump-7 u=anna n=edge-1 p=17
+//	    ||| |        |      |        +-- packet id, only in the log of QoS 2 (store.go)
+//	    ||| |        |      +----------- node, with Options.HeaderNode
+//	    ||| |        +------------------ user, with Options.HeaderUser
+//	    ||| +--------------------------- client id
+//	    ||+----------------------------- present if a stream has this message (Message.Stored)
+//	    |+------------------------------ present if retain
+//	    +------------------------------- QoS
 //
 // Values are percent-escaped (escape.go), so that nothing in them can forge a part or a header. The MQTT 5 fields come as headers of their own,
 // only when present; they may be set by backends on messages to devices, too:
@@ -119,6 +121,9 @@ func (e *encoder) appendTG(dst []byte, m *Message) []byte {
 	dst = append(dst, '0'+m.QoS)
 	if m.Retain {
 		dst = append(dst, 'r')
+	}
+	if m.Stored {
+		dst = append(dst, 'd')
 	}
 	if len(m.ClientID) > 0 {
 		dst = appendEscaped(append(dst, " c="...), m.ClientID, wordPlain)

@@ -76,3 +76,24 @@ func TestHeaderSizeIsExact(t *testing.T) {
 		t.Fatalf("%d bytes of headers fit in %d", block, block-1)
 	}
 }
+
+func TestFlagsOfTG(t *testing.T) {
+	e := newEncoder(&Bus{})
+	var d decoder
+	for text, m := range map[string]Message{
+		"0": {}, "1r": {QoS: 1, Retain: true}, "2d": {QoS: 2, Stored: true}, "1rd": {QoS: 1, Retain: true, Stored: true},
+	} {
+		value := string(e.appendTG(nil, &m))
+		var in Inbound
+		d.tg(&in, value)
+		if value != text || !in.FromDevice || in.QoS != m.QoS || in.Retain != m.Retain || in.Stored != m.Stored {
+			t.Errorf("%s: %q, %+v", text, value, in)
+		}
+	}
+	for _, text := range []string{"", "3", "1dr", "1x", "1rdd"} {
+		var in Inbound
+		if d.tg(&in, text); in.FromDevice {
+			t.Errorf("%q is taken for a gateway's", text)
+		}
+	}
+}

@@ -156,10 +156,15 @@ func (d *decoder) topic(subject string) []byte {
 // tg reads the header that gateways write; unknown parts are for later versions. What does not parse is as if it were not there.
 func (d *decoder) tg(in *Inbound, v string) {
 	flags, rest, _ := strings.Cut(v, " ")
-	if flags == "" || flags[0] < '0' || flags[0] > '2' || (flags[1:] != "" && flags[1:] != "r") {
+	if flags == "" || flags[0] < '0' || flags[0] > '2' {
 		return
 	}
-	in.FromDevice, in.QoS, in.Retain = true, flags[0]-'0', len(flags) == 2
+	letters, retain := strings.CutPrefix(flags[1:], "r")
+	letters, stored := strings.CutPrefix(letters, "d")
+	if letters != "" {
+		return
+	}
+	in.FromDevice, in.QoS, in.Retain, in.Stored = true, flags[0]-'0', retain, stored
 	for rest != "" {
 		var part string
 		part, rest, _ = strings.Cut(rest, " ")

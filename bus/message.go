@@ -8,6 +8,7 @@ type Message struct {
 	User           []byte // put into the header with Options.HeaderUser; empty: left out
 	QoS            uint8  // 0, 1, 2; decides what happens when the connection breaks
 	Retain         bool
+	Stored         bool   // the log or a stream has it: the header says so to other gateways, which have it from there
 	Reply          []byte // NATS reply subject; empty: none
 	Fields         Fields
 }
@@ -57,6 +58,7 @@ type Inbound struct {
 	ClientID   []byte
 	QoS        uint8
 	Retain     bool
+	Stored     bool // this is the copy for services of a message that the log or a stream has
 
 	HasFields bool // at least one of Fields is present
 	Fields    Fields

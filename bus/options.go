@@ -40,6 +40,10 @@ type Options struct {
 	// Receive gets what arrives for the interests, in order, in runs of at most 256; ms is borrowed until it returns. One bus goroutine calls it. It may
 	// block: then the inbox fills.
 	Receive func(ms []Inbound)
+	// Durable has the Bus keep streams and buckets in JetStream, for Storer and sessions. nil: JetStream is not used.
+	Durable *Durable
+	// OnReady is called on a bus goroutine each time the streams and buckets of Durable have become ready (Bus.Ready). It must not call Close.
+	OnReady func()
 	// OnStatus is told each change of Status.State, one after the other, on a bus goroutine. It must not call Close.
 	OnStatus func(Status)
 	// Logf gets the log of the embedded server; level is "debug", "info", "warn" or "error". Called from any goroutine.
@@ -74,6 +78,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.OnStatus == nil {
 		o.OnStatus = func(Status) {}
+	}
+	if o.OnReady == nil {
+		o.OnReady = func() {}
 	}
 	if o.Logf == nil {
 		o.Logf = func(string, string, ...any) {}
