@@ -10,14 +10,14 @@ import (
 )
 
 // alone tells whether nobody can hear what is published to the embedded server: no client is connected to it but us, it has
-// no stream, and no queue interest of ours wants it back. Then publishing would only wake goroutines, which is a third of
+// no stream but ours, and no queue interest of ours wants it back. Then publishing would only wake goroutines, which is a third of
 // what a message between two devices costs (decision 0005).
 //
 // It may say no wrongly, but yes only while nobody can tell. Every client passes the server's authentication hook
 // before its first SUB, so what a look has found holds as long as the hook was not called again. Streams are made for
 // clients, too, but by goroutines of the server, perhaps after their client has left without waiting for the answer.
-// Nobody knows when such a stream began; it has the messages from the next look on. Whatever makes a stream over our own
-// connections must call doubt. Methods are safe from any goroutine.
+// Nobody knows when such a stream began; it has the messages from the next look on. Whatever makes a stream that takes subjects of topics over
+// our own connections must call doubt. Methods are safe from any goroutine.
 type alone struct {
 	calls  atomic.Uint64 // of the hook, and of doubt
 	sureAt atomic.Uint64 // value of calls for which we were found to be alone; 0: not found so
@@ -79,10 +79,28 @@ func (b *Bus) lookAround() {
 	}
 }
 
-// nobodyThere tells whether there are no clients but our two connections, and no streams.
+// nobodyThere tells whether there are no clients but our two connections, and no streams but ours.
 func (b *Bus) nobodyThere() bool {
 	s := b.server.server
 	uplink, echo := b.uplink.now.Load(), b.echo.now.Load()
 	return uplink != nil && echo != nil && s.GetClient(uplink.id) != nil && s.GetClient(echo.id) != nil && s.NumClients() == 2 &&
-		s.GlobalAccount().JetStreamUsage().Streams == 0
+		onlyOwnStreams(s)
+}
+
+// onlyOwnStreams tells whether there is no stream that could take what is published on the subject of a topic: ours take only what begins with "$".
+func onlyOwnStreams(s *server.Server) bool {
+	account := s.GlobalAccount()
+	if account.JetStreamUsage().Streams == 0 {
+		return true
+	}
+	all, err := s.JszAccount(&server.JSzOptions{Account: account.GetName(), Streams: true})
+	if err != nil {
+		return false
+	}
+	for i := range all.Streams {
+		if !isOwnStream(all.Streams[i].Name) {
+			return false
+		}
+	}
+	return true
 }

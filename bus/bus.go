@@ -33,6 +33,8 @@ type Bus struct {
 	inbox   *inbox
 	asks    *requests
 	peers   *peers
+	durable *durable           // nil without Options.Durable
+	answers *storeAnswers      // nil without Options.Durable
 	stop    context.CancelFunc // ends both links
 
 	// op serialises everything that changes subscriptions at NATS. It may be held while nats.go writes to its socket.
@@ -41,6 +43,7 @@ type Bus struct {
 
 	mu         sync.Mutex
 	publishers []*Publisher // guarded by mu
+	storers    []*Storer    // guarded by mu
 	closing    bool         // guarded by mu
 
 	state statusKeeper
@@ -74,6 +77,12 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 	b.echo = newLink(running, b, base, true)
 	b.uplink.greet = b.peers.listen
 	b.echo.greet = b.asks.listen
+	if o.Durable != nil {
+		b.durable, b.answers = newDurable(b), newStoreAnswers()
+		b.uplink.greet = func(w *wire) error { return errors.Join(b.peers.listen(w), b.answers.listen(w)) }
+		b.answers.start()
+		go b.durable.run(running)
+	}
 	b.start()
 	for _, l := range []*link{b.uplink, b.echo} {
 		select {
@@ -108,29 +117,42 @@ func (b *Bus) Close(ctx context.Context) error {
 		return ErrClosed
 	}
 	b.closing = true
-	publishers := b.publishers
+	publishers, storers := b.publishers, b.storers
 	b.mu.Unlock()
 
-	for _, p := range publishers {
-		p.drain()
+	var ended []<-chan struct{}
+	for _, s := range storers {
+		s.drain()
+		ended = append(ended, s.done)
 	}
 	for _, p := range publishers {
+		p.drain()
+		ended = append(ended, p.done)
+	}
+	for _, done := range ended {
 		select {
-		case <-p.done:
+		case <-done:
 			continue
 		case <-ctx.Done():
 		}
 		break
 	}
+	for _, s := range storers {
+		s.giveUp()
+	}
 	for _, p := range publishers {
 		p.giveUp()
 	}
 	b.stop() // breaks the connections, which frees a publisher inside nats.go
-	for _, p := range publishers {
-		<-p.done
+	for _, done := range ended {
+		<-done
 	}
 	<-b.uplink.done
 	<-b.echo.done
+	if b.durable != nil {
+		<-b.durable.done
+		b.answers.stop()
+	}
 	b.asks.stop()
 	b.stopPeers()
 	b.inbox.stop()
@@ -138,7 +160,7 @@ func (b *Bus) Close(ctx context.Context) error {
 		b.server.stop()
 	}
 	b.state.close(b)
-	if n := b.count.givenUp.Load(); n > 0 {
+	if n := b.count.givenUp.Load() + b.count.storeGivenUp.Load(); n > 0 {
 		return fmt.Errorf("bus: closed with %d messages that NATS did not confirm", n)
 	}
 	return nil
@@ -160,5 +182,19 @@ func (b *Bus) wireChanged() {
 	for _, p := range publishers {
 		p.wake()
 	}
+	if b.durable != nil {
+		b.durable.doubt()
+		b.wakeStorers()
+	}
 	b.state.update(b)
+}
+
+// wakeStorers has all Storers look again.
+func (b *Bus) wakeStorers() {
+	b.mu.Lock()
+	storers := b.storers
+	b.mu.Unlock()
+	for _, s := range storers {
+		s.stir()
+	}
 }

@@ -33,6 +33,17 @@ type Counters struct {
 	Disconnects      uint64 // connections lost, both kinds
 	PermissionDenied uint64 // publishes and subscribes the server's permissions forbade
 
+	Stored            uint64 // told stored by a Storer
+	StoredBytes       uint64 // payload bytes of these
+	StoreGroups       uint64 // rounds of a Storer that stored something: Stored / StoreGroups is the size of a group
+	StoreRetries      uint64 // messages that go again, each time counted: no answer, no leader, a broken connection
+	StoreDuplicates   uint64 // messages that a stream had already, as far as it says so
+	StoreRefused      uint64 // messages that can never be stored
+	StoreFull         uint64 // messages refused because of a limit of the stream, the account or the server
+	StoreGivenUp      uint64 // not known to be stored when Close ran out of time
+	StoreOfferRefused uint64 // batches refused because the Storer was full
+	StorePending      uint64 // messages that wait for their store now (not a total)
+
 	Requests           uint64 // requests sent
 	RequestTimeouts    uint64
 	RequestNoResponder uint64
@@ -46,6 +57,9 @@ type counters struct {
 	received, receivedBytes, slowDrops, inReserved, inUnmappable, inBadFields, outBadFields         atomic.Uint64
 	peerDrops                                                                                       atomic.Uint64
 	connects, disconnects, permissionDenied                                                         atomic.Uint64
+	stored, storedBytes, storeGroups, storeRetries, storeDuplicates, storeRefused                   atomic.Uint64
+	storeFull, storeGivenUp, storeOfferRefused                                                      atomic.Uint64
+	storePending                                                                                    atomic.Int64
 	requests, requestTimeouts, requestNoResponder, requestsRefused                                  atomic.Uint64
 }
 
@@ -62,6 +76,9 @@ func (b *Bus) Counters() Counters {
 		InReserved: c.inReserved.Load(), InUnmappable: c.inUnmappable.Load(),
 		InBadFields: c.inBadFields.Load(), OutBadFields: c.outBadFields.Load(), PeerDrops: c.peerDrops.Load(),
 		Connects: c.connects.Load(), Disconnects: c.disconnects.Load(), PermissionDenied: c.permissionDenied.Load(),
+		Stored: c.stored.Load(), StoredBytes: c.storedBytes.Load(), StoreGroups: c.storeGroups.Load(), StoreRetries: c.storeRetries.Load(),
+		StoreDuplicates: c.storeDuplicates.Load(), StoreRefused: c.storeRefused.Load(), StoreFull: c.storeFull.Load(),
+		StoreGivenUp: c.storeGivenUp.Load(), StoreOfferRefused: c.storeOfferRefused.Load(), StorePending: uint64(max(c.storePending.Load(), 0)),
 		Requests: c.requests.Load(), RequestTimeouts: c.requestTimeouts.Load(),
 		RequestNoResponder: c.requestNoResponder.Load(), RequestsRefused: c.requestsRefused.Load(),
 	}

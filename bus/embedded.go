@@ -19,6 +19,7 @@ import (
 type embedded struct {
 	server *server.Server
 	lock   *os.File // held while we use the data directory
+	dir    string   // the data directory, absolute
 	listen bool
 }
 
@@ -41,6 +42,10 @@ func startEmbedded(ctx context.Context, o *Options, door server.Authentication) 
 	}
 	so.CustomClientAuthentication = door
 	e := &embedded{lock: lock, listen: !so.DontListen}
+	if e.dir, err = filepath.Abs(o.DataDir); err != nil {
+		_ = lock.Close()
+		return nil, fmt.Errorf("bus: data directory: %w", err)
+	}
 	if err := e.start(ctx, o, so); err != nil {
 		_ = lock.Close()
 		return nil, err
@@ -57,6 +62,15 @@ func (o *Options) serverOptions() (*server.Options, error) {
 		NoLog:      true,
 		MaxPayload: embeddedPayloadMax,
 		DontListen: o.ListenAddr == "",
+	}
+	if d := o.Durable; d != nil {
+		so.SyncAlways = d.Sync == "always"
+		if d.Sync == "interval" {
+			so.SyncInterval = max(d.SyncInterval, 0)
+			if so.SyncInterval == 0 {
+				so.SyncInterval = time.Second
+			}
+		}
 	}
 	if so.DontListen {
 		return so, nil

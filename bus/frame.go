@@ -59,6 +59,12 @@ func (e *encoder) appendFrame(dst []byte) []byte {
 			}
 		}
 	}
+	if e.id != "" {
+		dst = appendLine(dst, headerMsgID, e.id)
+	}
+	if e.expect != "" {
+		dst = appendLine(dst, headerExpectStream, e.expect)
+	}
 	dst = append(append(dst, "\r\n"...), m.Data...)
 	return append(dst, "\r\n"...)
 }

@@ -40,6 +40,10 @@ const (
 	headerExpiry      = "TG-Expiry"
 	headerUser        = "TG-User"
 
+	// Of JetStream.
+	headerMsgID        = "Nats-Msg-Id"
+	headerExpectStream = "Nats-Expected-Stream"
+
 	// HeaderBytesMax is the longest header block of a message: JetStream stores no longer one. A message beyond it is dropped and counted.
 	HeaderBytesMax = 65535
 
@@ -71,6 +75,13 @@ type encoder struct {
 	rich    nats.Header // of messages with fields
 	one     [1]string   // the value of TG
 
+	// Of a Storer's encoder, see encodeStored.
+	lead   []byte // goes before the subject
+	key    []byte
+	packet uint16 // p= of the header TG
+	id     string // of the message, for JetStream
+	expect string // stream
+
 	headBytes int  // of the header block of msg
 	plain     bool // msg has no header but TG
 }
@@ -88,11 +99,11 @@ func newEncoder(b *Bus) *encoder {
 func (e *encoder) encode(m *Message, payloadMax int) (*nats.Msg, verdict) {
 	switch {
 	case len(m.Subject) > 0:
-		e.subject = append(e.subject[:0], m.Subject...)
+		e.subject = append(append(e.subject[:0], e.lead...), m.Subject...)
 	case len(m.Topic) == 0 || Reserved(m.Topic):
 		return nil, reservedTopic
 	default:
-		e.subject = AppendSubject(e.subject[:0], m.Topic)
+		e.subject = AppendSubject(append(e.subject[:0], e.lead...), m.Topic)
 	}
 	if len(e.subject)+len(m.Reply) > SubjectBytesMax {
 		return nil, longSubject
@@ -106,6 +117,12 @@ func (e *encoder) encode(m *Message, payloadMax int) (*nats.Msg, verdict) {
 		e.rich[headerTG] = e.one[:]
 		e.msg.Header = e.rich
 		size += e.addFields(&m.Fields)
+	}
+	if e.id != "" {
+		size += len(headerMsgID) + headerLine + len(e.id)
+	}
+	if e.expect != "" {
+		size += len(headerExpectStream) + headerLine + len(e.expect)
 	}
 	e.headBytes = size
 	switch {
@@ -131,7 +148,11 @@ func (e *encoder) appendTG(dst []byte, m *Message) []byte {
 	if e.user && len(m.User) > 0 {
 		dst = appendEscaped(append(dst, " u="...), m.User, wordPlain)
 	}
-	return append(dst, e.node...)
+	dst = append(dst, e.node...)
+	if e.packet != 0 {
+		dst = strconv.AppendUint(append(dst, " p="...), uint64(e.packet), 10)
+	}
+	return dst
 }
 
 // addFields sets the headers of the fields and returns the bytes they add to the header block.

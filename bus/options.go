@@ -106,6 +106,11 @@ func (o *Options) natsOptions() (nats.Options, error) {
 	} else {
 		bad = o.checkURLs(bad)
 	}
+	if o.Durable != nil {
+		if err := o.Durable.check(o.Embedded); err != nil {
+			bad = append(bad, err)
+		}
+	}
 	if err := o.setLogin(&n); err != nil {
 		bad = append(bad, err)
 	}
