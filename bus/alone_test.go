@@ -10,8 +10,17 @@ import (
 )
 
 func TestAlone(t *testing.T) {
+	t.Run("plain", func(t *testing.T) { testAlone(t, nil) })
+	t.Run("durable", func(t *testing.T) { testAlone(t, &Durable{}) })
+}
+
+func testAlone(t *testing.T, durable *Durable) {
 	ctx := t.Context()
-	b, err := Open(ctx, Options{Embedded: true, Node: "n", DataDir: t.TempDir(), ListenAddr: "127.0.0.1:0", Receive: func([]Inbound) {}})
+	ready := make(chan struct{}, 1)
+	b, err := Open(ctx, Options{
+		Embedded: true, Node: "n", DataDir: t.TempDir(), ListenAddr: "127.0.0.1:0", Receive: func([]Inbound) {},
+		Durable: durable, OnReady: func() { ready <- struct{}{} },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,6 +41,15 @@ func TestAlone(t *testing.T) {
 		}
 	}
 	is(true, "at the start")
+	if durable != nil {
+		<-ready
+		b.lookAround()
+		b.lookAround()
+		if n := b.server.server.GlobalAccount().JetStreamUsage().Streams; n != 5 {
+			t.Fatalf("%d streams", n)
+		}
+		is(true, "with our own streams")
+	}
 	plain := AppendFilterSubjects([]byte("devices/#"))
 	if err := b.Subscribe(1, plain, ""); err != nil {
 		t.Fatal(err)

@@ -41,14 +41,15 @@ var (
 // It looks at start, when a link has a new wire, and when a Storer doubts: nobody answered, or not in time. Methods are safe
 // from any goroutine.
 type durable struct {
-	bus  *Bus
-	look chan struct{} // something may have changed
-	done chan struct{}
-	took []streamState // by Message.Stream
-	nats *nats.Conn    // js is for this one; of run
-	js   jetstream.JetStream
-	few  time.Time // since when NATS has too few servers for the replicas; of run
-	lack bool      // a stream has fewer replicas than wished; of run
+	bus    *Bus
+	look   chan struct{} // something may have changed
+	done   chan struct{}
+	took   []streamState // by Message.Stream
+	nats   *nats.Conn    // js is for this one; of run
+	js     jetstream.JetStream
+	few    time.Time // since when NATS has too few servers for the replicas; of run
+	lack   bool      // a stream has fewer replicas than wished; of run
+	synced bool      // the streams are on disk; of run. Those of an earlier process may not be
 
 	mu    sync.Mutex
 	ready bool
@@ -195,8 +196,10 @@ func (d *durable) lookAt(ctx context.Context) error {
 	}
 	changed, err := d.lookAtOwn(ctx)
 	errs := []error{err}
-	if err == nil && changed && d.bus.server != nil {
-		errs = append(errs, d.bus.server.syncStreams())
+	if err == nil && d.bus.server != nil && (changed || !d.synced) {
+		err = d.bus.server.syncStreams()
+		d.synced = err == nil
+		errs = append(errs, err)
 	}
 	if !errors.Is(err, ErrNoJetStream) {
 		for i, name := range d.bus.options.Durable.Streams {
