@@ -164,6 +164,10 @@ func TestStorerInUsersStream(t *testing.T) {
 				t.Fatal(codes)
 			}
 			n := f.end()
+			// One of a publisher at a time where a message can fail alone; groups where it can't.
+			if c := b.Counters(); batches == (c.StoreGroups == c.Stored) {
+				t.Errorf("%d groups, %d messages", c.StoreGroups, c.Stored)
+			}
 			all := stored(t, js, "UP")
 			exactly(t, payloads(all), n)
 			if all[0].Subject != "a.b" {

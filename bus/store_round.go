@@ -75,7 +75,7 @@ func (s *Storer) beginRound() bool {
 		return false
 	}
 	limit := len(s.slots)
-	if s.singles > 0 || s.strikes >= carefulAfter {
+	if s.singles > 0 {
 		limit = 1
 	}
 	s.number++
@@ -219,14 +219,18 @@ func (s *Storer) pace(r *round, again int) {
 }
 
 // strike counts a wire that broke under a round. Some messages make the server end the connection instead of refusing them (see sender); when
-// wires break in succession, messages go singly, and one that was alone twice when a server ended its wire with an error, is refused.
+// wires break in succession, the group goes singly, and a message that was alone twice when a server ended its wire with an error, is refused.
 func (s *Storer) strike(r *round) {
-	s.strikes++
-	if len(r.sent) != 1 || s.strikes <= carefulAfter || !r.wire.refused() {
+	if s.strikes++; s.strikes < carefulAfter {
+		return
+	}
+	s.singles = max(s.singles, len(r.sent))
+	if len(r.sent) != 1 || !r.wire.refused() {
 		return
 	}
 	if sl := &s.slots[r.sent[0]]; sl.suspect {
 		s.refuse(sl)
+		s.singles--
 		s.strikes = 0
 	} else {
 		sl.suspect = true

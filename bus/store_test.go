@@ -2,7 +2,7 @@ package bus_test
 
 import (
 	"context"
-	"encoding/json"
+	"crypto/tls"
 	"fmt"
 	"strconv"
 	"strings"
@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/tidegate/tidegate/bus"
@@ -245,11 +246,97 @@ func TestStorerRefusesPoisonOnly(t *testing.T) {
 	}
 }
 
-func marshal(t testing.TB, v any) string {
-	t.Helper()
-	p, err := json.Marshal(v)
-	if err != nil {
+// A message that makes the server end the connection costs itself, and no other.
+func TestStorerAtServerThatRefusesByClosing(t *testing.T) {
+	s := bustest.Start(t, func(o *server.Options) { o.MaxControlLine = 512 })
+	b := durable(t, s, bus.Durable{})
+	ready(t, b)
+	st := b.NewStorer(nil)
+	var all []*ledger
+	const each = 50 // before and behind the bad one
+	for i := range 2 {
+		var ms []bus.StoreMessage
+		for j := range 2 * each {
+			if j == each {
+				ms = append(ms, keep("p/"+strings.Repeat("t", 1000), ""))
+			}
+			ms = append(ms, keep("p/1", strconv.Itoa(2*each*i+j)))
+		}
+		l := newLedger(t, ms...)
+		all = append(all, l)
+		st.Offer(l)
+	}
+	for _, l := range all {
+		if codes := l.wait(); codes != strings.Repeat("0", each)+"2"+strings.Repeat("0", each) {
+			t.Fatal(codes)
+		}
+	}
+	exactly(t, payloads(stored(t, jetStream(t, s.Conn(t)), "TG_LOG")), 4*each)
+	if c := b.Counters(); c.Disconnects > 20 {
+		t.Errorf("%d connections were lost for 2 messages", c.Disconnects)
+	}
+}
+
+// Full is full: Offer refuses, room is told when half is free.
+func TestStorerHasALimit(t *testing.T) {
+	s := bustest.Start(t)
+	room := make(chan struct{}, 10)
+	b := open(t, s, func(o *bus.Options) { o.Durable, o.PendingBytesMax = &bus.Durable{}, 10_000 })
+	ready(t, b)
+	st := b.NewStorer(func() { room <- struct{}{} })
+	s.Shut()
+	eventually(t, "the bus notices", func() bool { return !b.Status().Connected() })
+	n := 0
+	for st.Offer(newLedger(t, keep("a", strconv.Itoa(n)))) {
+		n++
+	}
+	if _, bytes := st.Pending(); bytes > 10_000 || n < 10 {
+		t.Fatalf("%d batches, %d bytes", n, bytes)
+	}
+	if c := b.Counters(); c.StoreOfferRefused != 1 || c.StorePending != uint64(n) {
+		t.Fatalf("%+v", c)
+	}
+	s.Reopen()
+	<-room
+	eventually(t, "all are stored", func() bool { n, _ := st.Pending(); return n == 0 })
+	exactly(t, payloads(stored(t, jetStream(t, s.Conn(t)), "TG_LOG")), n)
+	if len(room) != 0 {
+		t.Error("room was told twice")
+	}
+}
+
+// Under TLS the socket is not ours to write to: everything goes through nats.go.
+func TestStorerUnderTLS(t *testing.T) {
+	pair, certPEM, _ := certificate(t, "server", nil)
+	s := bustest.Start(t, func(o *server.Options) {
+		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
+		o.TLS, o.TLSTimeout = true, 5
+	})
+	s.Login(nats.RootCAs(file(t, "s.pem", certPEM)))
+	js := jetStream(t, s.Conn(t))
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "UP", Subjects: []string{"up.>"}}); err != nil {
 		t.Fatal(err)
 	}
-	return string(p)
+	b := open(t, s, func(o *bus.Options) {
+		o.TLSCAFile, o.Durable = file(t, "ca.pem", certPEM), &bus.Durable{Streams: []string{"UP"}}
+	})
+	ready(t, b)
+	st := b.NewStorer(nil)
+	var ms []bus.StoreMessage
+	for i := range 100 {
+		up := bus.StoreMessage{Message: text("up/1", strconv.Itoa(i)), Stream: 1}
+		up.Fields.HasExpiry = true
+		ms = append(ms, keep("a/1", strconv.Itoa(i)), up)
+	}
+	l := newLedger(t, ms...)
+	st.Offer(l)
+	if codes := l.wait(); codes != strings.Repeat("0", 200) {
+		t.Fatal(codes)
+	}
+	exactly(t, payloads(stored(t, js, "TG_LOG")), 100)
+	up := stored(t, js, "UP")
+	exactly(t, payloads(up), 100)
+	if h := up[0].Header; h.Get("Nats-Msg-Id") == "" || h.Get("Nats-Expected-Stream") != "UP" || h.Get("TG-Expiry") != "0" || h.Get("TG") != "1 c=d1" {
+		t.Fatalf("%v", h)
+	}
 }
