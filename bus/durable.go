@@ -163,11 +163,9 @@ func (d *durable) tell(err error) {
 		d.ready, d.err = err == nil, err
 	}
 	d.mu.Unlock()
-	if err == nil {
-		d.bus.wakeStorers()
-		if !was {
-			d.bus.options.OnReady()
-		}
+	d.bus.wakeStorers() // one stream may be there while another is not
+	if err == nil && !was {
+		d.bus.options.OnReady()
 	}
 }
 

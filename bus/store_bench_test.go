@@ -77,8 +77,8 @@ func openDurable(b *testing.B, d Durable, streams ...jetstream.StreamConfig) *Bu
 	return bus
 }
 
-// runStorer stores b.N messages, with all ticks under way, and reports CPU and rate.
-func runStorer(b *testing.B, bus *Bus, free chan *storeTick) {
+// runStorer stores b.N messages, with all ticks under way or a pause after each, and reports CPU and rate.
+func runStorer(b *testing.B, bus *Bus, free chan *storeTick, pause time.Duration) {
 	s := bus.NewStorer(nil)
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -89,6 +89,7 @@ func runStorer(b *testing.B, bus *Bus, free chan *storeTick) {
 			b.Fatal("refused")
 		}
 		sent += tick.Len()
+		time.Sleep(pause)
 	}
 	for range cap(free) {
 		if tick := <-free; tick.bad > 0 {
@@ -102,18 +103,23 @@ func runStorer(b *testing.B, bus *Bus, free chan *storeTick) {
 }
 
 // BenchmarkStorer measures the way of a message from Offer to Stored, client and embedded server together: 64-byte payloads on file storage, 2,048 messages
-// under way (what 128 publishers with a window of 16 have), in ticks of 1, 16 and 256 messages. "singles" is the same into a stream that acknowledges each
+// under way (what 128 publishers with a window of 16 have), in ticks of 1, 16 and 256 messages. "paced" is one tick a millisecond. "singles" is the same into a stream that acknowledges each
 // message; "nats.go" is PublishMsgAsync of nats.go to the same.
 func BenchmarkStorer(b *testing.B) {
 	const underWay = 2048
 	for _, each := range []int{1, 16, 256} {
 		b.Run("batches/"+strconv.Itoa(each), func(b *testing.B) {
-			runStorer(b, openDurable(b, Durable{}), newStoreTicks(underWay, each, 0))
+			runStorer(b, openDurable(b, Durable{}), newStoreTicks(underWay, each, 0), 0)
+		})
+	}
+	for _, each := range []int{1, 16, 64} {
+		b.Run("batches paced/"+strconv.Itoa(each), func(b *testing.B) {
+			runStorer(b, openDurable(b, Durable{}), newStoreTicks(underWay, each, 0), time.Millisecond)
 		})
 	}
 	singles := jetstream.StreamConfig{Name: "UP", Subjects: []string{"devices.>"}}
 	b.Run("singles/16", func(b *testing.B) {
-		runStorer(b, openDurable(b, Durable{}, singles), newStoreTicks(underWay, 16, 1))
+		runStorer(b, openDurable(b, Durable{}, singles), newStoreTicks(underWay, 16, 1), 0)
 	})
 	b.Run("nats.go", func(b *testing.B) {
 		bus := openDurable(b, Durable{}, singles)
@@ -145,8 +151,8 @@ func BenchmarkStorer(b *testing.B) {
 // BenchmarkStoreSync measures what each setting of Durable.Sync costs: flat out, and the time to the acknowledgement of one message at a time.
 func BenchmarkStoreSync(b *testing.B) {
 	for _, sync := range []string{"page-cache", "interval", "always"} {
-		b.Run(sync+"/flood", func(b *testing.B) { runStorer(b, openDurable(b, Durable{Sync: sync}), newStoreTicks(2048, 16, 0)) })
-		b.Run(sync+"/one", func(b *testing.B) { runStorer(b, openDurable(b, Durable{Sync: sync}), newStoreTicks(1, 1, 0)) })
+		b.Run(sync+"/flood", func(b *testing.B) { runStorer(b, openDurable(b, Durable{Sync: sync}), newStoreTicks(2048, 16, 0), 0) })
+		b.Run(sync+"/one", func(b *testing.B) { runStorer(b, openDurable(b, Durable{Sync: sync}), newStoreTicks(1, 1, 0), 0) })
 	}
 }
 
