@@ -45,7 +45,7 @@ type Batch interface {
 	Done()
 }
 
-// Inbound is one message from NATS for one interest. Everything in it is borrowed until Options.Receive returns.
+// Inbound is one message from NATS for one interest, or one of a stream. Everything in it is borrowed until the callback that got it returns.
 type Inbound struct {
 	Interest uint32 // the id given to Subscribe
 	Topic    []byte // a valid topic name, never reserved
@@ -59,6 +59,12 @@ type Inbound struct {
 	QoS        uint8
 	Retain     bool
 	Stored     bool // this is the copy for services of a message that the log or a stream has
+
+	// Of a message that a stream has; Seq is 0 for one of core NATS.
+	Stream    uint16 // 0: the log, n: Durable.Streams[n-1]
+	PacketID  uint16 // of the QoS 2 PUBLISH of a persistent session; else 0
+	StoredSec uint32 // when the stream stored it, in Unix seconds: Fields.ExpirySec counts from there
+	Seq       uint64 // its sequence in the stream
 
 	HasFields bool // at least one of Fields is present
 	Fields    Fields

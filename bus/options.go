@@ -44,6 +44,9 @@ type Options struct {
 	Durable *Durable
 	// OnReady is called on a bus goroutine each time the streams and buckets of Durable have become ready (Bus.Ready). It must not call Close.
 	OnReady func()
+	// ReceiveLog gets what Follow asked for, in the order of the stream, in runs of at most 256 of one stream; ms is borrowed until it returns. One bus goroutine
+	// for each stream calls it. It may block: then the stream is read later, and nothing is lost.
+	ReceiveLog func(ms []Inbound)
 	// OnStatus is told each change of Status.State, one after the other, on a bus goroutine. It must not call Close.
 	OnStatus func(Status)
 	// Logf gets the log of the embedded server; level is "debug", "info", "warn" or "error". Called from any goroutine.
@@ -75,6 +78,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Receive == nil {
 		o.Receive = func([]Inbound) {}
+	}
+	if o.ReceiveLog == nil {
+		o.ReceiveLog = func([]Inbound) {}
 	}
 	if o.OnStatus == nil {
 		o.OnStatus = func(Status) {}
