@@ -32,6 +32,8 @@ type Bus struct {
 	alone   alone
 	inbox   *inbox
 	asks    *requests
+	archive *archive
+	tails   tails
 	peers   *peers
 	durable *durable           // nil without Options.Durable
 	answers *storeAnswers      // nil without Options.Durable
@@ -72,18 +74,21 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 	b.stop = stop
 	b.inbox = newInbox(b)
 	b.asks = newRequests(b)
+	b.archive = newArchive(b)
+	b.tails.bus, b.tails.ctx = b, running
 	b.peers = &peers{drops: &b.count.peerDrops}
 	b.uplink = newLink(running, b, base, false)
 	b.echo = newLink(running, b, base, true)
 	b.uplink.greet = b.peers.listen
-	b.echo.greet = b.asks.listen
 	if o.Durable != nil {
 		b.durable, b.answers = newDurable(b), newStoreAnswers()
 		b.uplink.greet = func(w *wire) error { return errors.Join(b.peers.listen(w), b.answers.listen(w)) }
 		b.answers.start()
 		go b.durable.run(running)
 	}
+	b.echo.greet = func(w *wire) error { return errors.Join(b.asks.listen(w), b.archive.listen(w)) }
 	b.start()
+	go b.archive.run(running)
 	for _, l := range []*link{b.uplink, b.echo} {
 		select {
 		case <-l.tried:
@@ -153,6 +158,8 @@ func (b *Bus) Close(ctx context.Context) error {
 		<-b.durable.done
 		b.answers.stop()
 	}
+	b.tails.stop()
+	<-b.archive.done
 	b.asks.stop()
 	b.stopPeers()
 	b.inbox.stop()
@@ -186,6 +193,8 @@ func (b *Bus) wireChanged() {
 		b.durable.doubt()
 		b.wakeStorers()
 	}
+	b.archive.stir()
+	b.tails.stir()
 	b.state.update(b)
 }
 

@@ -29,6 +29,13 @@ type Counters struct {
 	OutBadFields  uint64 // response topics left out because they are reserved or no topic names
 	PeerDrops     uint64 // messages of other gateways that arrived while Hear's callback lagged
 
+	LogReceived    uint64 // handed to ReceiveLog
+	LogSkipped     uint64 // sequences that a stream's limits removed before Follow came to them
+	LogRestarts    uint64 // consumers that Follow made anew, because of a fault or other filters
+	Replayed       uint64 // handed to the callbacks of ReplayLog
+	RecordsFenced  uint64 // saves of sessions that came too late: ErrFenced
+	DropsForgotten uint64 // clients that DropSessionIfThere had no room for
+
 	Connects         uint64 // connections made, both kinds
 	Disconnects      uint64 // connections lost, both kinds
 	PermissionDenied uint64 // publishes and subscribes the server's permissions forbade
@@ -56,6 +63,7 @@ type counters struct {
 	dropPayload, dropHeader, dropSubject, dropReserved, dropPoison, dropInvalid                     atomic.Uint64
 	received, receivedBytes, slowDrops, inReserved, inUnmappable, inBadFields, outBadFields         atomic.Uint64
 	peerDrops                                                                                       atomic.Uint64
+	logReceived, logSkipped, logRestarts, replayed, recordsFenced, dropsForgotten                   atomic.Uint64
 	connects, disconnects, permissionDenied                                                         atomic.Uint64
 	stored, storedBytes, storeGroups, storeRetries, storeDuplicates, storeRefused                   atomic.Uint64
 	storeFull, storeGivenUp, storeOfferRefused                                                      atomic.Uint64
@@ -75,6 +83,8 @@ func (b *Bus) Counters() Counters {
 		Received: c.received.Load(), ReceivedBytes: c.receivedBytes.Load(), SlowDrops: c.slowDrops.Load(),
 		InReserved: c.inReserved.Load(), InUnmappable: c.inUnmappable.Load(),
 		InBadFields: c.inBadFields.Load(), OutBadFields: c.outBadFields.Load(), PeerDrops: c.peerDrops.Load(),
+		LogReceived: c.logReceived.Load(), LogSkipped: c.logSkipped.Load(), LogRestarts: c.logRestarts.Load(), Replayed: c.replayed.Load(),
+		RecordsFenced: c.recordsFenced.Load(), DropsForgotten: c.dropsForgotten.Load(),
 		Connects: c.connects.Load(), Disconnects: c.disconnects.Load(), PermissionDenied: c.permissionDenied.Load(),
 		Stored: c.stored.Load(), StoredBytes: c.storedBytes.Load(), StoreGroups: c.storeGroups.Load(), StoreRetries: c.storeRetries.Load(),
 		StoreDuplicates: c.storeDuplicates.Load(), StoreRefused: c.storeRefused.Load(), StoreFull: c.storeFull.Load(),

@@ -26,21 +26,48 @@ func (d *decoder) keep(mark int) []byte {
 	return d.arena[mark:len(d.arena):len(d.arena)]
 }
 
-// add appends one message to the run. false: it can't go to a device, and that is counted.
+// add appends one message of core NATS to the run. false: it can't go to a device, and that is counted.
 func (d *decoder) add(id uint32, m *nats.Msg, c *counters) bool {
+	in := d.put(m.Subject, m.Header, m.Data, c)
+	if in == nil {
+		return false
+	}
+	in.Interest, in.Reply = id, m.Reply
+	return true
+}
+
+// addStored appends one message of a stream to the run. false: it is a marker, or can't go to a device, and the latter is counted.
+func (d *decoder) addStored(stream uint16, s *stored, c *counters) bool {
+	subject, ok := plainSubject(stream, s.subject)
+	if !ok {
+		return false
+	}
+	in := d.put(subject, s.header, s.data, c)
+	if in == nil {
+		return false
+	}
+	in.Stream, in.Seq, in.StoredSec = stream, s.seq, s.sec
+	if !in.FromDevice {
+		in.QoS = 1 // a backend that stores a message wants it to arrive
+	}
+	return true
+}
+
+// put appends a message to the run; nil: it can't go to a device.
+func (d *decoder) put(natural string, header nats.Header, data []byte, c *counters) *Inbound {
 	mark := len(d.arena)
-	subject := append(d.arena, m.Subject...)
+	subject := append(d.arena, natural...)
 	if Reserved(subject[mark:]) {
 		if !isFirstLevel(subject[mark:], ourLevel) { // every "#" brings those
 			c.inReserved.Add(1)
 		}
-		return false
+		return nil
 	}
 	var ok bool
 	if d.arena, ok = AppendTopic(subject, subject[mark:]); !ok {
 		d.arena = d.arena[:mark]
 		c.inUnmappable.Add(1)
-		return false
+		return nil
 	}
 	topic := d.keep(len(subject))
 
@@ -52,12 +79,12 @@ func (d *decoder) add(id uint32, m *nats.Msg, c *counters) bool {
 	}
 	in := &d.run[n]
 	users := in.Fields.Users[:0]
-	*in = Inbound{Interest: id, Topic: topic, Payload: m.Data, Reply: m.Reply}
+	*in = Inbound{Topic: topic, Payload: data}
 	in.Fields.Users = users
-	if len(m.Header) > 0 {
-		d.headers(in, m.Header, c)
+	if len(header) > 0 {
+		d.headers(in, header, c)
 	}
-	return true
+	return in
 }
 
 func (d *decoder) headers(in *Inbound, h nats.Header, c *counters) {
@@ -170,6 +197,9 @@ func (d *decoder) tg(in *Inbound, v string) {
 		part, rest, _ = strings.Cut(rest, " ")
 		if id, ok := strings.CutPrefix(part, "c="); ok {
 			in.ClientID, _ = d.text(id)
+		} else if id, ok := strings.CutPrefix(part, "p="); ok {
+			n, _ := strconv.ParseUint(id, 10, 16)
+			in.PacketID = uint16(n)
 		}
 	}
 }

@@ -1,10 +1,209 @@
 package bus
 
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// tailFiltersMax is how many topic filters a consumer gets; with more it gets the whole stream, which is sorted out by who receives it anyway.
+const tailFiltersMax = 16
+
+// tails are the streams that are followed, by number. Safe from any goroutine.
+type tails struct {
+	bus  *Bus
+	ctx  context.Context // ends with Close
+	wait sync.WaitGroup
+
+	mu  sync.Mutex
+	all map[uint16]*tail
+}
+
+// tail follows one stream: an ordered consumer at a time, made anew behind what was handed out last whenever something is wrong with it
+// (tailconsumer.go). One goroutine runs it; the consumer's own numbers tell it what is missing.
+type tail struct {
+	bus    *Bus
+	stream uint16
+	wake   chan struct{}
+
+	mu       sync.Mutex
+	subjects []string // nil: nothing is wanted. Guarded by mu
+	version  uint64   // of subjects. Guarded by mu
+	last     uint64   // everything wanted up to here was handed out, or is just being. Guarded by mu
+}
+
 // Follow has Options.ReceiveLog called from now on with every message of a stream (0: the log, n: Durable.Streams[n-1]) that is later than
 // sequence after and matches one of the topic filters, in the order of the stream, each once; it may get others too. nil filters: with
 // nothing, and the consumer ends. Calling it again changes the filters and loses nothing of those that were there before and
-// still are. It waits for NATS only the first time, 10 seconds at most, and then fails with ErrDisconnected or ErrTimeout; not for event loops.
-// A stream is followed by one caller at a time.
+// still are. It waits for NATS only when nothing was followed before, about 10 seconds at most, and then fails with the errors of LogEnd; not for event
+// loops. A stream is followed by one caller at a time.
 func (b *Bus) Follow(stream uint16, filters [][]byte) (after uint64, err error) {
-	return 0, ErrDisconnected
+	subjects := tailSubjects(stream, filters)
+	t := b.tails.get(stream)
+	if t == nil {
+		return 0, ErrClosed
+	}
+	if after, ok := t.change(subjects); ok {
+		return after, nil
+	}
+	type end struct {
+		last uint64
+		err  error
+	}
+	known := make(chan end, 1)
+	b.LogEnd(stream, func(last uint64, err error) { known <- end{last, err} })
+	e := <-known
+	if e.err != nil {
+		return 0, e.err
+	}
+	t.begin(subjects, e.last)
+	return e.last, nil
+}
+
+// tailSubjects are the filters of the consumer. JetStream takes no two that overlap.
+func tailSubjects(stream uint16, filters [][]byte) []string {
+	if len(filters) == 0 {
+		return nil
+	}
+	if len(filters) <= tailFiltersMax {
+		if s := streamSubjects(stream, filters); !overlapping(s) {
+			slices.Sort(s)
+			return s
+		}
+	}
+	return wholeStream(stream)
+}
+
+// wholeStream are the subjects of all messages in a stream, without markers.
+func wholeStream(stream uint16) []string {
+	if stream != 0 {
+		return []string{">"}
+	}
+	return []string{logPrefix + ">", log2Prefix + ">"}
+}
+
+// get returns the tail of a stream; nil when the Bus is closed.
+func (ts *tails) get(stream uint16) *tail {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	if ts.ctx.Err() != nil {
+		return nil
+	}
+	t := ts.all[stream]
+	if t == nil {
+		t = &tail{bus: ts.bus, stream: stream, wake: make(chan struct{}, 1)}
+		if ts.all == nil {
+			ts.all = make(map[uint16]*tail)
+		}
+		ts.all[stream] = t
+		ts.wait.Add(1)
+		go func() {
+			defer ts.wait.Done()
+			t.run(ts.ctx)
+		}()
+	}
+	return t
+}
+
+// stir has every tail look at the wire again.
+func (ts *tails) stir() {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	for _, t := range ts.all {
+		t.stir()
+	}
+}
+
+// stop waits for the goroutines, whose context has ended.
+func (ts *tails) stop() {
+	ts.mu.Lock() // nobody is in get any longer
+	ts.mu.Unlock()
+	ts.wait.Wait()
+}
+
+func (t *tail) stir() {
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
+}
+
+// change changes what is wanted. false: nothing was, so that the end of the stream must be asked for.
+func (t *tail) change(subjects []string) (after uint64, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.subjects == nil && subjects != nil {
+		return 0, false
+	}
+	if !slices.Equal(t.subjects, subjects) {
+		t.subjects = subjects
+		t.version++
+		t.stir()
+	}
+	return t.last, true
+}
+
+// begin follows subjects from a sequence on.
+func (t *tail) begin(subjects []string, last uint64) {
+	t.mu.Lock()
+	t.subjects, t.last = subjects, last
+	t.version++
+	t.mu.Unlock()
+	t.stir()
+}
+
+// want returns what is wanted now.
+func (t *tail) want() (subjects []string, version, last uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.subjects, t.version, t.last
+}
+
+// advance notes that everything up to a sequence is handed out. false: something else is wanted since version.
+func (t *tail) advance(version, last uint64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.version != version {
+		return false
+	}
+	t.last = max(t.last, last)
+	return true
+}
+
+// run keeps a consumer while something is wanted and NATS is there.
+func (t *tail) run(ctx context.Context) {
+	d := &decoder{}
+	for rest := restMin; ctx.Err() == nil; {
+		subjects, version, _ := t.want()
+		w := t.bus.echo.now.Load()
+		if subjects == nil || w == nil {
+			select {
+			case <-t.wake:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		c := &tailConsumer{tail: t, wire: w, decoder: d, subjects: subjects, version: version}
+		c.serve(ctx)
+		t.bus.count.logRestarts.Add(1)
+		if c.worked {
+			rest = restMin
+		}
+		if _, now, _ := t.want(); now == version {
+			t.sleep(ctx, rest)
+			rest = min(2*rest, restMax)
+		}
+	}
+}
+
+// sleep waits before the next consumer, or until something changes.
+func (t *tail) sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.wake:
+	case <-ctx.Done():
+	}
 }

@@ -1,0 +1,117 @@
+package bus_test
+
+import (
+	"fmt"
+	"math/rand"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/tidegate/tidegate/bus"
+)
+
+func TestReplayIsTheLogThroughFilters(t *testing.T) {
+	s, js := withLog(t)
+	b, _ := reading(t, s)
+	put(t, js, "$TG.log.a", "1")
+	put(t, js, "$TG.log.a.b", "2", "TG", "1r c=pump u=x", "TG-Expiry", "60")
+	put(t, js, "$TG.log2.k=20.a.b", "3", "TG", "2 c=k%20 p=17")
+	put(t, js, "$TG.rel.k=20", "17")
+	put(t, js, "$TG.log.b", "5", "TG", "1 c=pump", "Nats-Sequence", "99", "Status", "404")
+	put(t, js, "$TG.log.$SYS.x", "6")
+	put(t, js, "$TG.log.a.b", "", "Status", "404")
+	for _, c := range []struct {
+		filters []string
+		after   uint64
+		want    []string
+	}{
+		{[]string{"a/#"}, 0, []string{"1", "2", "3", ""}},
+		{[]string{"a/+"}, 0, []string{"2", "3", ""}},
+		{[]string{"a/+", "a/b", "+/b", "a/#"}, 0, []string{"1", "2", "3", ""}},
+		{[]string{"#"}, 0, []string{"1", "2", "3", "5", ""}},
+		{[]string{"+"}, 1, []string{"5"}},
+		{[]string{"c"}, 0, nil},
+		{[]string{"#"}, 7, nil},
+		{nil, 0, nil},
+	} {
+		got, upTo, err := replay(t, b, bus.ReplayRead{Filters: filters(c.filters...), After: c.after})
+		if err != nil || upTo != 7 || !slices.Equal(payloads(got), c.want) {
+			t.Errorf("%q after %d: %q up to %d, %v; want %q", c.filters, c.after, payloads(got), upTo, err, c.want)
+		}
+	}
+	got, _, _ := replay(t, b, bus.ReplayRead{Filters: filters("#")})
+	two, three, five := got[1], got[2], got[3]
+	now := uint32(time.Now().Unix())
+	switch {
+	case got[0].FromDevice || got[0].QoS != 1 || got[0].Seq != 1:
+		t.Errorf("%+v", got[0])
+	case !two.FromDevice || two.QoS != 1 || !two.Retain || string(two.ClientID) != "pump" || !two.Fields.HasExpiry || two.Fields.ExpirySec != 60:
+		t.Errorf("%+v", two)
+	case three.QoS != 2 || three.PacketID != 17 || string(three.ClientID) != "k " || string(three.Topic) != "a/b" || three.Seq != 3:
+		t.Errorf("%+v", three)
+	case five.Seq != 5 || five.StoredSec > now || five.StoredSec+60 < now:
+		t.Errorf("%+v at %d", five, now)
+	}
+}
+
+func TestReplayOfAUsersStream(t *testing.T) {
+	s, js := withLog(t)
+	b, _ := reading(t, s, func(o *bus.Options) { bus.SetUserStreams(o, "USERS") }) // which allows no direct gets
+	for i := range 10 {
+		put(t, js, "u."+strconv.Itoa(i%3), strconv.Itoa(i), "TG", "1")
+	}
+	got, upTo, err := replay(t, b, bus.ReplayRead{Stream: 1, Filters: filters("u/0", "u/2"), After: 1})
+	if err != nil || upTo != 10 || !slices.Equal(payloads(got), []string{"2", "3", "5", "6", "8", "9"}) || got[0].Stream != 1 || !got[0].FromDevice {
+		t.Fatalf("%q up to %d, %v", payloads(got), upTo, err)
+	}
+	got, upTo, err = replay(t, b, bus.ReplayRead{Stream: 1, Filters: filters("u/0", "u/2"), Count: 2})
+	if err != nil || upTo != 3 || !slices.Equal(payloads(got), []string{"0", "2"}) {
+		t.Fatalf("%q up to %d, %v", payloads(got), upTo, err)
+	}
+}
+
+func TestReplayInPiecesIsTheWhole(t *testing.T) {
+	s, js := withLog(t)
+	b, _ := reading(t, s)
+	random := rand.New(rand.NewSource(1))
+	var want []uint64
+	for i := range 600 {
+		topic, prefix := random.Intn(6), "$TG.log."
+		if i%5 == 0 {
+			prefix = "$TG.log2.k."
+		}
+		seq := put(t, js, fmt.Sprintf("%st.%d.%d", prefix, topic, i%2), strconv.Itoa(i))
+		if topic < 3 || i%2 == 1 {
+			want = append(want, seq)
+		}
+	}
+	few := filters("t/0/+", "t/1/#", "t/2/0", "t/2/1", "+/+/1", "t/+/1")
+	many := slices.Clone(few)
+	for i := range 40 {
+		many = append(many, []byte("none/"+strconv.Itoa(i)))
+	}
+	for _, f := range [][][]byte{few, many} {
+		for _, size := range []int{1, 7, 100, 1000} {
+			var got []uint64
+			after := uint64(0)
+			for reads := 0; after < 600; reads++ {
+				run, upTo, err := replay(t, b, bus.ReplayRead{Filters: f, After: after, Count: size})
+				if err != nil || upTo <= after || len(run) > size {
+					t.Fatalf("%d messages, after %d up to %d: %v", len(run), after, upTo, err)
+				}
+				for _, m := range run {
+					got = append(got, m.Seq)
+				}
+				after = upTo
+			}
+			if !slices.Equal(got, want) {
+				t.Fatalf("count %d, %d filters: got %d, want %d", size, len(f), len(got), len(want))
+			}
+		}
+	}
+	run, upTo, err := replay(t, b, bus.ReplayRead{Filters: few, Bytes: 1})
+	if err != nil || len(run) != 1 || upTo != run[0].Seq {
+		t.Fatalf("one byte: %d messages up to %d, %v", len(run), upTo, err)
+	}
+}
