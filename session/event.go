@@ -17,13 +17,16 @@ const (
 	Drained                     // the connection can take more: go on with the queue (Congested)
 	Lost                        // the connection ended (Owner, Mark, KeepWill, SetExpiry, ExpirySec)
 	TooLarge                    // the SendPublish with PacketID exceeds the device's maximum packet size: it counts as done
+	Saved                       // the record that AppendRecord wrote with Token is stored: what waited for it goes on (Congested)
+	Released                    // the marker that Out.Releases asked for is stored (PacketID): PUBCOMP is due
+	Refill                      // Msg is the restored message at Stream and Seq (Retain, SubIDs, Congested); nil: it is no more (EachRefill)
 )
 
 // kinds is one more than the last Kind.
-const kinds = TooLarge + 1
+const kinds = Refill + 1
 
 var kindNames = [kinds]string{"none", "publish", "accepted", "puback", "pubrec", "pubrel", "pubcomp", "subscribe",
-	"unsubscribe", "deliver", "resume", "drained", "lost", "toolarge"}
+	"unsubscribe", "deliver", "resume", "drained", "lost", "toolarge", "saved", "released", "refill"}
 
 // String is the kind in lower case, as session scripts write it.
 func (k Kind) String() string {
@@ -67,6 +70,15 @@ type Event struct {
 	Orphan bool
 	// SubIDs are the subscription identifiers to put into the PUBLISH (Deliver).
 	SubIDs []uint32
+	// Replay says that Msg was read again from its stream, from Session.Cursor on and in order (Deliver): the only way in which a
+	// session that is behind takes messages of a stream.
+	Replay bool
+	// Logged says that the message was stored under its packet id (Accepted of a QoS 2 message of a durable session): its PUBREL is
+	// answered when a marker is stored too, see Out.Releases.
+	Logged bool
+	// Stream and Seq say which restored message Msg is (Refill).
+	Stream uint16
+	Seq    uint64
 	// Owner is the connection that ended (Lost). When the session has another owner by now, nothing happens. 0: any.
 	Owner uint64
 	// Mark is a number of the caller about the connection that ended (Lost), which Session.Mark gives back while there is no other.
@@ -82,4 +94,7 @@ type Filter struct {
 	RetainHandling    uint8
 	// Refuse, when not 0, is the reason code (0x80 and more) with which the caller refuses this filter.
 	Refuse uint8
+	// Since is how far each stream was when the device subscribed, by its number: what is older is not delivered through this
+	// filter. nil: none is. For a durable session; several filters may have the same slice.
+	Since []uint64
 }

@@ -113,3 +113,9 @@ func (t *Table) Match(topic []byte, from *Session, m *Matches) {
 	t.wild.match(borrowed(topic), from, m)
 	m.sortIDs()
 }
+
+// Match puts this session alone into ms when one of its plain filters matches msg, or leaves ms.List empty: for a replay, where a filter
+// does not match what is older than it (Filter.Since). msg.From is as for Table.Match. The work grows with the session's filters.
+func (s *Session) Match(msg *Message, ms *Matches) {
+	ms.List, ms.found, ms.Visited = ms.List[:0], ms.found[:0], 0
+}

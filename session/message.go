@@ -18,6 +18,10 @@ type Message struct {
 	User []byte
 	// From is the publisher when it is of this table (No Local, wills), else nil.
 	From *Session
+	// Seq is the message's place in a JetStream stream, 0: it did not come from one. A durable session goes by it (doc.go).
+	Seq uint64
+	// Stream is which stream: 0 the log, n the caller's n-th other one. Valid with Seq.
+	Stream uint16
 
 	kept    *stored // the table's own copy while this message is dispatched: one copy per fan-out
 	keptGen uint32  // the life of kept that is meant

@@ -20,6 +20,19 @@ type Out struct {
 	// Close ends the connection of the session that was stepped, with CloseReason, after Sends.
 	Close       bool
 	CloseReason uint8
+	// Save says that the record of the session that was stepped is to be written now: AppendRecord, then Saved. What needs it waits
+	// until then: a QoS 2 message to the device, a PUBREL, and, by the caller, SUBACK and UNSUBACK. It is not said again before Saved.
+	Save bool
+	// Behind says that the session that was stepped fell behind: its queue took no more of a stream. It is to be replayed from
+	// Session.Cursor, when Session.Hungry says so.
+	Behind bool
+	// Full says that the message of a replay was not taken. It is to be offered again, from Session.Cursor on.
+	Full bool
+	// Releases are packet ids of QoS 2 messages from the device that it released: a marker is to be stored for each, then Released.
+	Releases []uint16
+	// Records are durable sessions whose record Open, Restore, Tick or a Lost made out of date, without a Save: that of a session which
+	// ended (Session.Gone) is to be dropped, another is to be written.
+	Records []*Session
 	// Drops counts messages dropped, by reason.
 	Drops [DropReasons]uint32
 
@@ -40,6 +53,11 @@ func (o *Out) Reset() {
 	}
 	o.Sends, o.Publishes = o.Sends[:0], o.Publishes[:0]
 	o.Interests, o.Replays = o.Interests[:0], o.Replays[:0]
+	if len(o.Releases)+len(o.Records) > 0 {
+		clear(o.Records)
+		o.Releases, o.Records = o.Releases[:0], o.Records[:0]
+	}
+	o.Save, o.Behind, o.Full = false, false, false
 	o.Evict, o.Close, o.CloseReason = 0, false, 0
 	o.Drops = [DropReasons]uint32{}
 	for _, k := range o.held {

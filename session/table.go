@@ -54,6 +54,8 @@ type Connect struct {
 	// session 0): as long as the cap.
 	ExpirySec uint32
 	Will      *Will // nil: none
+	// Durable says that the session is kept in a record outside, which the caller stores (doc.go).
+	Durable bool
 }
 
 // NewTable is an empty table. l is copied.
