@@ -84,7 +84,7 @@ func TestQueueAllocatesNothingOnceGrown(t *testing.T) {
 			s.Step(1, &Event{Kind: Deliver, QoS: 1, Msg: &msgs[i]}, &out)
 		}
 		for range 17 {
-			id = after(id)
+			id = after(id, 0, 65535)
 			s.Step(1, &Event{Kind: Puback, PacketID: id}, &out)
 		}
 		out.Reset()

@@ -11,8 +11,8 @@ type dueHeap struct {
 
 // dueSec is when something is to be done for a detached session, Never when nothing is.
 func (s *Session) dueSec() uint32 {
-	if s.will != nil && s.will.dueSec < s.endAtSec {
-		return s.will.dueSec
+	if s.hasWill() && s.extra.will.dueSec < s.endAtSec {
+		return s.extra.will.dueSec
 	}
 	return s.endAtSec
 }

@@ -27,6 +27,29 @@ func wildcard(filter string) bool {
 	return strings.IndexByte(filter, '+') >= 0 || strings.IndexByte(filter, '#') >= 0
 }
 
+// covers says whether filter matches topic [MQTT-4.7.1-2] [MQTT-4.7.1-3] [MQTT-4.7.2-1].
+func covers(filter, topic string) bool {
+	if topic != "" && topic[0] == '$' && filter != "" && (filter[0] == '+' || filter[0] == '#') {
+		return false
+	}
+	for {
+		want, restFilter, moreFilter := level(filter)
+		if want == "#" {
+			return true
+		}
+		have, restTopic, moreTopic := level(topic)
+		switch {
+		case want != "+" && want != have:
+			return false
+		case !moreTopic:
+			return !moreFilter || restFilter == "#"
+		case !moreFilter:
+			return false
+		}
+		filter, topic = restFilter, restTopic
+	}
+}
+
 // level splits the first level off rest; more is false when it was the last.
 func level(rest string) (first, after string, more bool) {
 	if i := strings.IndexByte(rest, '/'); i >= 0 {

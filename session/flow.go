@@ -8,12 +8,14 @@ type flow struct {
 	acks   ring[inbound] // from the device, QoS 1, PUBACK due
 	recs   ring[inbound] // from the device, QoS 2, until PUBREL
 
-	sent       int    // of window, from the front: sent on this connection
+	sent       int    // of window, from the front: sent on this connection, or waiting for a save (markUnsaved)
 	recd       int    // of recs, from the front: taken over, PUBREC sent or, without connection, due on request
 	unacked    int    // of acks and recs: begun on this connection, what Receive Maximum counts
 	queueBytes int    // size of the queued messages
 	heldBytes  int    // size of the messages in window that the device has not got for sure
-	queueQoS0  int    // how many of them are QoS 0
+	queueQoS0  uint32 // how many of them are QoS 0
+	stale      uint32 // of acks, from the front: of an earlier connection, and not sent again on this one; durable sessions only
+	known      uint32 // how many of these are taken over
 	freeIDs    uint16 // how many packet ids after lastID are surely not in use
 	shared     uint32 // of window and queue: got as a member of a shared group
 	dead       uint32 // of queue: superseded, never the first one
@@ -21,13 +23,28 @@ type flow struct {
 
 // entry is a message to the device.
 type entry struct {
-	kept   *stored // window: nil once only PUBREL is due; queue: nil when superseded
-	ids    *idList // nil: none
-	group  uint32  // the shared group, by interest, as whose member the session got it; 0: none
-	id     uint16  // packet id; 0 in the queue
-	qos    uint8
-	retain bool
+	kept  *stored // window: nil once only PUBREL is due; queue: nil when superseded
+	ids   *idList // nil: none
+	group uint32  // the shared group, by interest, as whose member the session got it; 0: none
+	id    uint16  // packet id; 0 in the queue
+	qos   uint8
+	mark  mark
 }
+
+// mark is what else there is to know of an entry.
+type mark uint8
+
+const (
+	markRetain  mark = 1 << iota
+	markLogged       // of a stream, in a durable session: what the record and the cursors are about
+	markUnsaved      // QoS 2: the next packet is due once a record that says so is stored
+	markSnapped      // and that record is written, not yet stored
+	markFresh        // QoS 2: the next packet was never sent
+	markHollow       // restored: kept tells the place in the stream, its bytes come with Refill
+)
+
+// has says whether one of the marks is set.
+func (e *entry) has(m mark) bool { return e.mark&m != 0 }
 
 // phase is what an entry of the window waits for.
 type phase uint8
@@ -49,14 +66,28 @@ func (e *entry) phase() phase {
 	return awaitRec
 }
 
-// inbound is a message from the device that is not done.
+// inbound is a message from the device that is not done. 16 bytes.
 type inbound struct {
-	token   uint32
-	id      uint16
-	reason  uint8
-	taken   bool // Accepted came
-	counted bool // in unacked
+	what   uint64 // durable sessions: QoS 1 a hash of the message, QoS 2 a place in the log before which it is not
+	token  uint32
+	id     uint16
+	reason uint8
+	mark   inboundMark
 }
+
+// inboundMark is how far it is.
+type inboundMark uint8
+
+const (
+	inTaken     inboundMark = 1 << iota // Accepted came
+	inCounted                           // in unacked
+	inLogged                            // its PUBREL needs a marker in the log
+	inReleasing                         // which is under way
+	inAsked                             // and PUBCOMP is due on this connection
+)
+
+// has says whether one of the marks is set.
+func (in *inbound) has(m inboundMark) bool { return in.mark&m != 0 }
 
 // flowsSpareMax is how many unused flows a table keeps.
 const flowsSpareMax = 1024
@@ -94,16 +125,22 @@ func (s *Session) spareFlow() {
 	}
 }
 
-// cutFlow forgets what belonged to the connection. QoS 1 from the device goes: it sends it again [MQTT-4.4.0-1].
+// cutFlow forgets what belonged to the connection. QoS 1 from the device goes: it sends it again [MQTT-4.4.0-1]; a durable session
+// remembers it, so that it is not stored again.
 func (s *Session) cutFlow() {
 	f := s.flow
 	if f == nil {
 		return
 	}
 	f.sent, f.unacked = 0, 0
-	f.acks.clear()
+	if d := s.durable(); d != nil {
+		d.ripe = false
+		s.cutAcks()
+	} else {
+		f.clearAcks()
+	}
 	for i := range f.recs.len() {
-		f.recs.at(i).counted = false
+		f.recs.at(i).mark &^= inCounted | inAsked
 	}
 	s.spareFlow()
 }
@@ -114,17 +151,23 @@ func (s *Session) dropFlow(out *Out) {
 	if f == nil {
 		return
 	}
+	d := s.durable()
+	moved := d != nil && d.moved // what the record has goes on elsewhere
 	f.sent = 0
 	s.giveUp(true, out)
 	for f.queue.n > 0 {
-		s.dropQueued(DropSessionGone, out)
-	}
-	for f.window.n > 0 {
-		if e := s.forget(0, out); e.phase() != awaitComp {
+		e := s.unqueue()
+		out.hold(&e)
+		if !moved || !e.has(markLogged) {
 			out.Drops[DropSessionGone]++
 		}
 	}
-	f.acks.clear()
+	for f.window.n > 0 {
+		if e := s.forget(0, out); e.phase() != awaitComp && (!moved || !e.has(markLogged)) {
+			out.Drops[DropSessionGone]++
+		}
+	}
+	f.clearAcks()
 	f.recs.clear()
 	f.recd, f.unacked = 0, 0
 	s.spareFlow()
@@ -139,6 +182,10 @@ func (s *Session) forget(i int, out *Out) entry {
 	f.unshare(&e)
 	if i < f.sent {
 		f.sent--
+	}
+	if e.has(markLogged) {
+		s.progress()
+		s.durable().changed = true
 	}
 	out.hold(&e)
 	return e
@@ -200,5 +247,5 @@ func (s *Session) Unaccepted() int {
 	if s.flow == nil {
 		return 0
 	}
-	return s.flow.acks.len() + s.flow.recs.len() - s.flow.recd
+	return s.flow.acks.len() - int(s.flow.known) + s.flow.recs.len() - s.flow.recd
 }

@@ -6,25 +6,51 @@ func (s *Session) onPublish(ev *Event, out *Out) {
 		out.Publishes = append(out.Publishes, ev.Msg)
 		return
 	}
-	if ev.QoS == 2 && s.repeated(ev, out) {
+	d := s.durable()
+	switch {
+	case ev.QoS == 2:
+		if s.repeated(ev, out) {
+			return
+		}
+	case d != nil && s.resent(ev, out):
 		return
 	}
+	if !s.admits(out) {
+		return
+	}
+	f := s.flow
+	f.unacked++
+	in := inbound{token: ev.Token, id: ev.PacketID, mark: inCounted}
+	switch {
+	case ev.QoS == 2:
+		if d != nil {
+			in.what = d.log.cursor
+		}
+		f.recs.push(in)
+	default:
+		if d != nil {
+			in.what = s.table.printOf(ev.Msg)
+		}
+		f.acks.push(in)
+	}
+	out.Publishes = append(out.Publishes, ev.Msg)
+}
+
+// admits says whether one more message from the device may be under way, and makes the flow for it; otherwise the connection ends.
+func (s *Session) admits(out *Out) bool {
 	f := s.needFlow()
 	limit := int(s.inboundMax)
-	if f.unacked >= limit || f.acks.len()+f.recs.len() >= 2*max(limit, int(s.table.limits.ReceiveMax)) {
+	total := 2 * max(limit, int(s.table.limits.ReceiveMax))
+	for f.stale > 0 && f.acks.len()+f.recs.len() >= total {
+		f.forgetStale(0)
+	}
+	if f.unacked >= limit || f.acks.len()+f.recs.len() >= total {
 		// What earlier connections left behind, which may have been told more, is no part of this one's quota, but it is memory.
 		out.close(reasonReceiveMax) // [MQTT-3.3.4-7]
 		s.spareFlow()
-		return
+		return false
 	}
-	f.unacked++
-	in := inbound{token: ev.Token, id: ev.PacketID, counted: true}
-	if ev.QoS == 1 {
-		f.acks.push(in)
-	} else {
-		f.recs.push(in)
-	}
-	out.Publishes = append(out.Publishes, ev.Msg)
+	return true
 }
 
 // repeated says whether a QoS 2 PUBLISH is one whose packet id is not yet released: it is answered again and not
@@ -72,32 +98,39 @@ func (s *Session) onAccepted(ev *Event, out *Out) {
 	if f == nil {
 		return
 	}
-	switch {
-	case markTaken(&f.acks, 0, ev):
+	if i := markTaken(&f.acks, 0, ev); i >= 0 {
+		f.staleTaken(i)
 		s.settleAcks(out)
-	case markTaken(&f.recs, f.recd, ev):
+	} else if markTaken(&f.recs, f.recd, ev) >= 0 {
 		s.settleRecs(out)
+		if s.state != live {
+			s.mustSave(out) // the record may be clean now
+		}
 	}
 	s.spareFlow()
 }
 
-// markTaken marks the message that ev is about, from the i-th on.
-func markTaken(r *ring[inbound], i int, ev *Event) bool {
+// markTaken marks the message that ev is about, from the i-th on, and gives its place, -1 when it is not there.
+func markTaken(r *ring[inbound], i int, ev *Event) int {
 	for ; i < r.len(); i++ {
 		in := r.at(i)
-		if in.id == ev.PacketID && !in.taken && (ev.Token == 0 || ev.Token == in.token) {
-			in.taken, in.reason = true, ev.Reason
-			return true
+		if in.id == ev.PacketID && !in.has(inTaken) && (ev.Token == 0 || ev.Token == in.token) {
+			in.mark |= inTaken
+			if ev.Logged {
+				in.mark |= inLogged
+			}
+			in.reason = ev.Reason
+			return i
 		}
 	}
-	return false
+	return -1
 }
 
-// settleAcks sends the PUBACKs whose turn it is. The ring is empty unless the session is live.
+// settleAcks sends the PUBACKs whose turn it is.
 func (s *Session) settleAcks(out *Out) {
 	f := s.flow
-	for f.acks.n > 0 && f.acks.at(0).taken {
-		in := f.acks.pop()
+	for i := int(f.stale); i < f.acks.len() && f.acks.at(i).has(inTaken); {
+		in := f.acks.remove(i)
 		f.unacked--
 		out.ack(SendPuback, in.id, in.reason)
 	}
@@ -106,7 +139,7 @@ func (s *Session) settleAcks(out *Out) {
 // settleRecs sends the PUBRECs whose turn it is. Without a connection they are due when the device asks again.
 func (s *Session) settleRecs(out *Out) {
 	f := s.flow
-	for f.recd < f.recs.len() && f.recs.at(f.recd).taken {
+	for f.recd < f.recs.len() && f.recs.at(f.recd).has(inTaken) {
 		in := *f.recs.at(f.recd)
 		if in.reason >= reasonFailure {
 			s.freeInbound(f.recd) // the packet id is free again [MQTT-4.3.3-9]
@@ -122,7 +155,7 @@ func (s *Session) settleRecs(out *Out) {
 // freeInbound forgets the i-th QoS 2 message from the device.
 func (s *Session) freeInbound(i int) {
 	f := s.flow
-	if f.recs.remove(i).counted {
+	if in := f.recs.remove(i); in.has(inCounted) {
 		f.unacked--
 	}
 	if i < f.recd {
@@ -144,9 +177,37 @@ func (s *Session) onPubrel(ev *Event, out *Out) {
 		out.ack(SendPubcomp, ev.PacketID, 0)
 	case at >= s.flow.recd:
 		out.close(reasonProtocolError) // PUBREL answers PUBREC, which was not sent
+	case s.flow.recs.at(at).has(inLogged) && s.durable() != nil:
+		s.release(s.flow.recs.at(at), out)
 	default:
 		s.freeInbound(at)
 		s.spareFlow()
 		out.ack(SendPubcomp, ev.PacketID, 0)
 	}
+}
+
+// release asks for the marker that says that the device released in; PUBCOMP waits for it. Without it, whoever goes on with the session
+// from the log would take the next message with this packet id for this one.
+func (s *Session) release(in *inbound, out *Out) {
+	in.mark |= inAsked
+	if !in.has(inReleasing) {
+		in.mark |= inReleasing
+		out.Releases = append(out.Releases, in.id)
+	}
+}
+
+// onReleased ends a QoS 2 message from the device whose marker is stored.
+func (s *Session) onReleased(ev *Event, out *Out) {
+	if s.flow == nil {
+		return
+	}
+	i := findInbound(&s.flow.recs, ev.PacketID)
+	if i < 0 || !s.flow.recs.at(i).has(inReleasing) {
+		return
+	}
+	if s.flow.recs.at(i).has(inAsked) {
+		out.ack(SendPubcomp, ev.PacketID, 0)
+	}
+	s.freeInbound(i)
+	s.spareFlow()
 }

@@ -83,8 +83,14 @@ func (c *counts) session(s *Session) error {
 		return fmt.Errorf("%d filters, counted %d", n, s.subCount)
 	}
 	c.subscriptions += n
-	if s.will != nil {
-		c.refs[s.will.kept]++
+	if s.hasWill() {
+		c.refs[s.extra.will.kept]++
+	}
+	if s.extra != nil && !s.hasWill() && s.durable() == nil {
+		return fmt.Errorf("holds an empty extra")
+	}
+	if err := durableInvariants(s); err != nil {
+		return err
 	}
 	return c.flow(s)
 }
@@ -121,7 +127,11 @@ func (c *counts) flow(s *Session) error {
 		return fmt.Errorf("the window holds %d bytes, %d are counted", held, f.heldBytes)
 	}
 	for k := 1; k <= int(f.freeIDs); k++ {
-		if id := (int(s.lastID)+k-1)%65535 + 1; ids[uint16(id)] {
+		span := 65535
+		if s.Durable() {
+			span = idsLogged
+		}
+		if id := (int(s.lastID)+k-1)%span + 1; ids[uint16(id)] {
 			return fmt.Errorf("id %d is thought free", id)
 		}
 		if k > 1000 {
@@ -142,8 +152,8 @@ func (c *counts) flow(s *Session) error {
 			shared++
 		}
 		if m := &e.kept.msg; m.LastValue {
-			topic := fmt.Sprintf("%d %s", e.group, m.Topic)
-			if c.lastValues++; topics[topic] || s.older(m, e.group) != i {
+			topic := fmt.Sprintf("%d %s", e.lane(), m.Topic)
+			if c.lastValues++; topics[topic] || s.older(m, e.lane()) != i {
 				return fmt.Errorf("queue entry %d is not where the last value of %q is thought", i, topic)
 			}
 			topics[topic] = true
@@ -154,7 +164,7 @@ func (c *counts) flow(s *Session) error {
 			qos0++
 		}
 	}
-	if bytes != f.queueBytes || qos0 != f.queueQoS0 || bytes > l.QueueBytesMax || f.queue.len()-dead > max(0, l.QueueCountMax) {
+	if bytes != f.queueBytes || qos0 != int(f.queueQoS0) || bytes > l.QueueBytesMax || f.queue.len()-dead > max(0, l.QueueCountMax) {
 		return fmt.Errorf("queue of %d, %d bytes (counted %d), %d QoS 0 (counted %d)", f.queue.len(), bytes, f.queueBytes, qos0, f.queueQoS0)
 	}
 	if dead != int(f.dead) || f.queue.len() > 2*max(0, l.QueueCountMax)+deadMin+1 || shared != f.shared {
@@ -165,14 +175,28 @@ func (c *counts) flow(s *Session) error {
 }
 
 func (f *flow) inboundWrong(s *Session) error {
-	counted := f.acks.len()
+	counted, known := 0, 0
+	for i := range f.acks.len() {
+		in := f.acks.at(i)
+		if in.has(inCounted) != (i >= int(f.stale)) || in.has(inTaken) && i == int(f.stale) {
+			return fmt.Errorf("inbound QoS 1 %d is wrong: %+v, %d stale", i, *in, f.stale)
+		}
+		if in.has(inCounted) {
+			counted++
+		} else if in.has(inTaken) {
+			known++
+		}
+	}
+	if known != int(f.known) || f.stale > 0 && !s.Durable() {
+		return fmt.Errorf("%d stale, %d known (counted %d)", f.stale, known, f.known)
+	}
 	seen := map[uint16]bool{}
 	for i := range f.recs.len() {
 		in := f.recs.at(i)
-		if in.counted {
+		if in.has(inCounted) {
 			counted++
 		}
-		if seen[in.id] || i < f.recd && !in.taken || i == f.recd && in.taken {
+		if seen[in.id] || i < f.recd && !in.has(inTaken) || i == f.recd && in.has(inTaken) {
 			return fmt.Errorf("inbound QoS 2 %d is wrong: %+v, %d received", i, *in, f.recd)
 		}
 		seen[in.id] = true

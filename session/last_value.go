@@ -10,7 +10,8 @@ import "hash/maphash"
 // What was superseded stays in the ring, dead, so that the places of the others hold; when half of the ring is dead, it is sifted and the
 // rest gets new places. Each message pays for its own, at most twice.
 
-// lastKey names a topic in one queue. Messages of a group are apart, since they may go to another member.
+// lastKey names a topic in one queue. Messages of a group are apart, since they may go to another member, and so are those of streams to
+// a durable session, which give way to what follows them in their stream only.
 type lastKey struct {
 	topic uint64 // hash
 	stamp uint32
@@ -19,6 +20,24 @@ type lastKey struct {
 
 func (s *Session) lastKey(m *Message, group uint32) lastKey {
 	return lastKey{maphash.Bytes(s.table.seed, m.Topic), s.stamp, group}
+}
+
+// loggedLane is the group of messages of streams in a lastKey. No interest has this number.
+const loggedLane = 0xFFFFFFFF
+
+// lane is the group by which ev's message is looked for.
+func (s *Session) lane(ev *Event) uint32 {
+	if ev.Group == 0 && ev.Msg.Seq != 0 && s.durable() != nil {
+		return loggedLane
+	}
+	return ev.Group
+}
+
+func (e *entry) lane() uint32 {
+	if e.has(markLogged) {
+		return loggedLane
+	}
+	return e.group
 }
 
 // deadMin is how many dead entries are not worth a sift.
@@ -43,7 +62,7 @@ func (s *Session) older(m *Message, group uint32) int {
 
 // supersede drops the waiting message that ev's takes the place of. The flow may be empty then.
 func (s *Session) supersede(ev *Event, out *Out) {
-	i := s.older(ev.Msg, ev.Group)
+	i := s.older(ev.Msg, s.lane(ev))
 	if i < 0 {
 		return
 	}
@@ -51,11 +70,16 @@ func (s *Session) supersede(ev *Event, out *Out) {
 }
 
 func (s *Session) supersedeAt(i int, out *Out) {
+	out.Drops[DropSuperseded]++
+	s.kill(i, out)
+}
+
+// kill takes the i-th message out of the queue; its place stays until the queue is sifted.
+func (s *Session) kill(i int, out *Out) {
 	f := s.flow
 	e := f.queue.at(i)
 	s.uncount(e)
 	f.unshare(e)
-	out.Drops[DropSuperseded]++
 	out.hold(e)
 	*e = entry{}
 	f.dead++
@@ -92,7 +116,7 @@ func (s *Session) place(i int) {
 		s.table.lastValues = map[lastKey]uint32{}
 	}
 	t := s.table
-	t.lastValues[s.lastKey(&e.kept.msg, e.group)] = s.flow.queue.head + uint32(i)
+	t.lastValues[s.lastKey(&e.kept.msg, e.lane())] = s.flow.queue.head + uint32(i)
 	t.lastValuesPeak = max(t.lastValuesPeak, len(t.lastValues))
 }
 
@@ -105,7 +129,7 @@ func (s *Session) displace(e *entry) {
 		return
 	}
 	t := s.table
-	delete(t.lastValues, s.lastKey(&e.kept.msg, e.group))
+	delete(t.lastValues, s.lastKey(&e.kept.msg, e.lane()))
 	if len(t.lastValues) == 0 && t.lastValuesPeak > lastValuesSpareMax {
 		t.lastValues, t.lastValuesPeak = nil, 0
 	}

@@ -118,4 +118,11 @@ func (t *Table) Match(topic []byte, from *Session, m *Matches) {
 // does not match what is older than it (Filter.Since). msg.From is as for Table.Match. The work grows with the session's filters.
 func (s *Session) Match(msg *Message, ms *Matches) {
 	ms.List, ms.found, ms.Visited = ms.List[:0], ms.found[:0], 0
+	topic := borrowed(msg.Topic)
+	for sub := s.subs; sub != nil; sub = sub.next {
+		if sub.Share == "" && covers(sub.Filter, topic) && !s.precedes(msg, sub) {
+			ms.add(sub, msg.From)
+		}
+	}
+	ms.sortIDs()
 }

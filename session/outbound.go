@@ -6,14 +6,14 @@ func (s *Session) onDeliver(nowSec uint32, ev *Event, out *Out) {
 	case s.state == gone:
 		out.Drops[DropSessionGone]++
 		return
+	case ev.Msg.Seq != 0 && ev.Group == 0 && s.durable() != nil:
+		s.deliverLogged(nowSec, ev, out)
+		return
 	case ev.Msg.expired(nowSec):
 		out.Drops[DropExpired]++
 		return
 	}
-	qos := ev.QoS
-	if !s.upgrade {
-		qos = min(qos, ev.Msg.QoS) // [MQTT-3.8.4-8]
-	}
+	qos := s.quality(ev)
 	if qos == 0 {
 		s.deliverQoS0(nowSec, ev, out)
 		return
@@ -26,6 +26,14 @@ func (s *Session) onDeliver(nowSec uint32, ev *Event, out *Out) {
 	if s.enqueue(nowSec, ev, qos, out) {
 		s.pump(nowSec, ev.Congested, out)
 	}
+}
+
+// quality is the QoS with which ev's message goes to the device.
+func (s *Session) quality(ev *Event) uint8 {
+	if s.upgrade {
+		return ev.QoS
+	}
+	return min(ev.QoS, ev.Msg.QoS) // [MQTT-3.8.4-8]
 }
 
 // deliverQoS0 sends at once or not at all, unless the table keeps QoS 0 for a session that is away: then later ones
@@ -43,14 +51,19 @@ func (s *Session) deliverQoS0(nowSec uint32, ev *Event, out *Out) {
 	case ev.Congested:
 		out.Drops[DropCongested]++
 	default:
-		if ev.Msg.LastValue && s.flow != nil {
-			s.supersede(ev, out) // or the older one would follow the newer
-			s.spareFlow()
-		}
-		sd := Send{Kind: SendPublish, Msg: ev.Msg, Retain: ev.Retain, SubIDs: ev.SubIDs}
-		sd.countDown(nowSec)
-		out.Sends = append(out.Sends, sd)
+		s.sendQoS0(nowSec, ev, out)
 	}
+}
+
+// sendQoS0 sends a message without keeping it.
+func (s *Session) sendQoS0(nowSec uint32, ev *Event, out *Out) {
+	if ev.Msg.LastValue && s.flow != nil {
+		s.supersede(ev, out) // or the older one would follow the newer
+		s.spareFlow()
+	}
+	sd := Send{Kind: SendPublish, Msg: ev.Msg, Retain: ev.Retain, SubIDs: ev.SubIDs}
+	sd.countDown(nowSec)
+	out.Sends = append(out.Sends, sd)
 }
 
 // countDown tells what is left of the message's life [MQTT-3.3.2-6].
@@ -64,12 +77,20 @@ func (sd *Send) countDown(nowSec uint32) {
 // hold is an entry that keeps ev's message.
 func (f *flow) hold(s *Session, ev *Event, qos uint8) entry {
 	st := &s.table.store
-	return entry{kept: st.keep(ev.Msg), ids: st.keepIDs(ev.SubIDs), group: ev.Group, qos: qos, retain: ev.Retain}
+	e := entry{kept: st.keep(ev.Msg), ids: st.keepIDs(ev.SubIDs), group: ev.Group, qos: qos}
+	if ev.Retain {
+		e.mark = markRetain
+	}
+	return e
 }
 
 // windowMax is how many messages may be in flight [MQTT-3.3.4-9].
 func (s *Session) windowMax() int {
-	return int(min(s.receiveMax, s.table.limits.InflightMax))
+	n := min(s.receiveMax, s.table.limits.InflightMax)
+	if n > idsLogged && s.durable() != nil {
+		n = idsLogged // so that neither part of the packet ids runs out
+	}
+	return int(n)
 }
 
 // hasRoom says whether the window takes one more message: any single one, but together they have limits.
@@ -105,8 +126,11 @@ func (s *Session) Pending() bool {
 	if f == nil || s.state != live || !s.resumed {
 		return false
 	}
+	if s.ripe() {
+		return true
+	}
 	if f.sent < f.window.len() {
-		return f.sent < s.windowMax()
+		return f.sent < s.windowMax() && !f.window.at(f.sent).has(markHollow)
 	}
 	return f.queue.n > 0 && (f.queue.at(0).qos == 0 || s.hasRoom())
 }
@@ -120,10 +144,15 @@ const pumpBytes = 64 << 10
 func (s *Session) pump(nowSec uint32, congested bool, out *Out) {
 	for n := 0; !congested && n < pumpBytes && s.Pending(); {
 		f := s.flow
+		if s.ripe() {
+			n += s.sendRipe(nowSec, out)
+			continue
+		}
 		if f.sent < f.window.len() {
-			e := f.window.at(f.sent)
-			n += e.size()
-			e.send(nowSec, true, out)
+			if e := f.window.at(f.sent); !e.has(markUnsaved) {
+				n += e.size()
+				e.send(nowSec, !e.has(markFresh), out)
+			}
 			f.sent++
 			continue
 		}
@@ -146,11 +175,17 @@ func (s *Session) pump(nowSec uint32, congested bool, out *Out) {
 // launch gives e a packet id and a place in the window and sends it. The window has room.
 func (s *Session) launch(nowSec uint32, e entry, out *Out) {
 	f := s.flow
-	e.id = s.nextID()
 	if e.group != 0 {
 		f.shared++
 	}
-	e.send(nowSec, false, out)
+	if e.has(markLogged) && e.qos == 2 {
+		e.id = s.nextLoggedID()
+		e.mark |= markUnsaved | markFresh
+		s.mustSave(out)
+	} else {
+		e.id = s.nextID()
+		e.send(nowSec, false, out)
+	}
 	f.window.push(e)
 	f.heldBytes += e.size()
 	f.sent++
@@ -159,11 +194,12 @@ func (s *Session) launch(nowSec uint32, e entry, out *Out) {
 
 // send appends the packet that e is about: its PUBLISH, or the PUBREL of one that the device has.
 func (e *entry) send(nowSec uint32, dup bool, out *Out) {
+	e.mark &^= markFresh
 	if e.kept == nil {
 		out.Sends = append(out.Sends, Send{Kind: SendPubrel, PacketID: e.id, Dup: dup})
 		return
 	}
-	sd := Send{Kind: SendPublish, PacketID: e.id, QoS: e.qos, Dup: dup, Retain: e.retain, Msg: &e.kept.msg, SubIDs: e.ids.slice()}
+	sd := Send{Kind: SendPublish, PacketID: e.id, QoS: e.qos, Dup: dup, Retain: e.has(markRetain), Msg: &e.kept.msg, SubIDs: e.ids.slice()}
 	sd.countDown(nowSec)
 	out.Sends = append(out.Sends, sd)
 }
@@ -171,33 +207,43 @@ func (e *entry) send(nowSec uint32, dup bool, out *Out) {
 // nextID is a packet id that is not in use [MQTT-2.2.1-4]. freeIDs remembers how far the ids ahead are free, so that
 // the window is searched once in a run of them and not for each message.
 func (s *Session) nextID() uint16 {
-	f := s.flow
+	f, from, to := s.flow, uint16(0), uint16(65535)
+	if s.durable() != nil {
+		to = idsLogged
+	}
 	for f.freeIDs == 0 {
-		f.freeIDs = f.freeRun(s.lastID)
+		f.freeIDs = f.freeRun(s.lastID, from, to)
 		if f.freeIDs == 0 {
-			s.lastID = after(s.lastID)
+			s.lastID = after(s.lastID, from, to)
 		}
 	}
 	f.freeIDs--
-	s.lastID = after(s.lastID)
+	s.lastID = after(s.lastID, from, to)
 	return s.lastID
 }
 
-// after is the packet id that follows id; 0 is none.
-func after(id uint16) uint16 {
-	if id == 65535 {
-		return 1
+// after is the packet id that follows id, of those above from up to to.
+func after(id, from, to uint16) uint16 {
+	if id >= to || id < from {
+		return from + 1
 	}
 	return id + 1
 }
 
-// freeRun is how many ids after last are not in use.
-func (f *flow) freeRun(last uint16) uint16 {
-	run := 65535
+// freeRun is how many ids after last are not in use, of those above from up to to.
+func (f *flow) freeRun(last, from, to uint16) uint16 {
+	run := int(to - from)
+	if last > to || last < from {
+		last = from
+	}
 	for i := range f.window.len() {
-		ahead := int(f.window.at(i).id) - int(last)
+		id := f.window.at(i).id
+		if id <= from || id > to {
+			continue
+		}
+		ahead := int(id) - int(last)
 		if ahead <= 0 {
-			ahead += 65535
+			ahead += int(to - from)
 		}
 		run = min(run, ahead-1)
 	}
@@ -211,7 +257,10 @@ func (s *Session) acked(ev *Event) int {
 		return -1
 	}
 	for i := range f.window.len() {
-		if f.window.at(i).id == ev.PacketID {
+		if e := f.window.at(i); e.id == ev.PacketID {
+			if e.has(markFresh) && e.kept != nil {
+				return -1 // its PUBLISH was never sent
+			}
 			return i
 		}
 	}
@@ -251,12 +300,27 @@ func (s *Session) onPubrec(nowSec uint32, ev *Event, out *Out) {
 		s.forget(i, out)
 		s.pump(nowSec, ev.Congested, out)
 	default:
-		out.hold(e)
-		s.flow.heldBytes -= e.size()
-		s.flow.unshare(e)
-		e.kept, e.ids = nil, nil
-		out.ack(SendPubrel, e.id, 0)
+		s.received(e, out)
 	}
+}
+
+// received lets go of a message that the device has. PUBREL is next, of a logged one when the record says that it is: if the session went on
+// from a record that does not, PUBLISH would come after PUBREL, and be taken for a new message.
+func (s *Session) received(e *entry, out *Out) {
+	switch {
+	case e.kept == nil && e.has(markFresh):
+		return // PUBREC once more; PUBREL is to come
+	case e.kept == nil || !e.has(markLogged):
+		out.ack(SendPubrel, e.id, 0)
+	default:
+		e.mark = markLogged | markUnsaved | markFresh
+		s.durable().needWork().rels.push(e.id)
+		s.mustSave(out)
+	}
+	out.hold(e)
+	s.flow.heldBytes -= e.size()
+	s.flow.unshare(e)
+	e.kept, e.ids = nil, nil
 }
 
 // onPubcomp ends a QoS 2 message to the device.
@@ -264,7 +328,7 @@ func (s *Session) onPubcomp(nowSec uint32, ev *Event, out *Out) {
 	i := s.acked(ev)
 	switch {
 	case i < 0:
-	case s.flow.window.at(i).phase() != awaitComp:
+	case s.flow.window.at(i).phase() != awaitComp, s.flow.window.at(i).has(markFresh):
 		out.close(reasonProtocolError)
 	default:
 		s.forget(i, out)

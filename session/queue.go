@@ -19,27 +19,47 @@ func (s *Session) enqueue(nowSec uint32, ev *Event, qos uint8, out *Out) bool {
 		if f.waiting() < l.QueueCountMax {
 			why = DropQueueBytes
 		}
-		if l.QueuePolicy != DropOldest || f.queue.n == 0 {
+		i := s.oldest()
+		if l.QueuePolicy != DropOldest || i < 0 {
 			return s.refuseQueue(ev, why, out)
 		}
-		if f.queue.at(0).kept.msg.expired(nowSec) {
+		if f.queue.at(i).kept.msg.expired(nowSec) {
 			why = DropExpired
 		}
-		s.dropQueued(why, out)
+		s.dropQueued(i, why, out)
 	}
-	e := f.hold(s, ev, qos)
+	s.push(f.hold(s, ev, qos))
+	return true
+}
+
+// push lets e wait.
+func (s *Session) push(e entry) {
+	f, size := s.flow, e.size()
 	f.queue.push(e)
 	f.queueBytes += size
 	s.table.queued++
 	s.table.queuedBytes += size
-	if qos == 0 {
+	if e.qos == 0 {
 		f.queueQoS0++
 	}
 	if e.group != 0 {
 		f.shared++
 	}
 	s.place(f.queue.len() - 1)
-	return true
+}
+
+// oldest is the place of the message that waits longest and may give way, -1 when there is none: those of a stream do not.
+func (s *Session) oldest() int {
+	q := &s.flow.queue
+	if q.n > 0 && s.durable() == nil {
+		return 0
+	}
+	for i := range q.len() {
+		if e := q.at(i); e.kept != nil && !e.has(markLogged) {
+			return i
+		}
+	}
+	return -1
 }
 
 // enqueueLast makes room for a message that takes the place of an older one, and says whether it may wait.
@@ -96,9 +116,13 @@ func (s *Session) uncount(e *entry) {
 	s.displace(e)
 }
 
-// dropQueued drops the message that waited longest.
-func (s *Session) dropQueued(why DropReason, out *Out) {
-	e := s.unqueue()
+// dropQueued drops the i-th message that waits.
+func (s *Session) dropQueued(i int, why DropReason, out *Out) {
 	out.Drops[why]++
+	if i > 0 {
+		s.kill(i, out)
+		return
+	}
+	e := s.unqueue()
 	out.hold(&e)
 }

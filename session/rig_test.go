@@ -22,6 +22,11 @@ import (
 //	redeliver 5                                TakeOrphans, then each to its group again
 //	elsewhere $share/g/t/x on                  Limits.GroupLive says yes
 //	show pump-7
+//	save pump-7                                AppendRecord, shown in words and stored
+//	kill                                       the table is gone, the stored records are not; the clock begins anew
+//	restore pump-7 received=4,5                as open, from the stored record
+//	forget pump-7
+//	seen pump-7 12, caughtup pump-7            SeenUpTo, CaughtUp; streams other than the log as stream=1
 //
 // A command after "~" yields nothing: it prepares what the conversation is about.
 type rig struct {
@@ -33,12 +38,15 @@ type rig struct {
 	seen   map[string]*Session // also those that are gone
 	groups map[string]uint32   // interest ids given to shared groups
 	others map[uint32]bool     // which of them have live members in another table
+	store  map[string][]byte   // records, by client id
+	began  uint32              // of the table's clock, since 1970
 }
 
 func newRig(l Limits) *rig {
 	others := map[uint32]bool{}
 	l.GroupLive = func(interest uint32) bool { return others[interest] }
-	return &rig{table: NewTable(&l), nowSec: 1, seen: map[string]*Session{}, groups: map[string]uint32{}, others: others}
+	return &rig{table: NewTable(&l), nowSec: 1, seen: map[string]*Session{}, groups: map[string]uint32{}, others: others,
+		store: map[string][]byte{}, began: 1_700_000_000}
 }
 
 // check runs a conversation and fails at the first difference.
@@ -113,7 +121,8 @@ type args struct {
 	named map[string]string
 }
 
-var flags = []string{"clean", "dup", "retain", "normal", "congested", "congest", "keepqos0", "willretain", "last"}
+var flags = []string{"clean", "dup", "retain", "normal", "congested", "congest", "keepqos0", "willretain", "last", "durable", "replay",
+	"logged", "gone"}
 
 func parseArgs(t *testing.T, line string) *args {
 	a := &args{t: t, named: map[string]string{}}
@@ -169,8 +178,10 @@ func (r *rig) command(t *testing.T, line string) {
 	case "tick":
 		r.table.Tick(r.nowSec, &r.out)
 		r.flush("")
-	case "open":
+	case "open", "restore":
 		r.open(a)
+	case "save", "kill", "forget", "seen", "caughtup":
+		r.recordCommand(t, a)
 	case "message":
 		r.message(a)
 	case "redeliver":
@@ -213,7 +224,15 @@ func (r *rig) open(a *args) {
 		c.Will = &Will{DelaySec: a.num("delay", 0), ExpirySec: a.num("willexpiry", 0), HasExpiry: a.has("willexpiry"),
 			Message: Message{Topic: []byte(topic), Payload: []byte("gone"), QoS: uint8(a.num("willqos", 0)), Retain: a.has("willretain")}}
 	}
-	s, present := r.table.Open(r.nowSec, &c, uint64(a.num("owner", uint32(r.owners))), &r.out)
+	c.Durable = a.has("durable")
+	owner := uint64(a.num("owner", uint32(r.owners)))
+	var s *Session
+	var present bool
+	if a.word(0) == "restore" {
+		s, present = r.restore(a, &c, owner)
+	} else {
+		s, present = r.table.Open(r.nowSec, &c, owner, &r.out)
+	}
 	switch {
 	case s == nil:
 		r.say("refused")
@@ -231,7 +250,7 @@ func (r *rig) open(a *args) {
 // event reads an event for one session.
 func (a *args) event() Event {
 	ev := Event{Reason: uint8(a.num("reason", 0)), Dup: a.has("dup"), QoS: uint8(a.num("qos", 0)), Retain: a.has("retain"),
-		Congested: a.has("congested"), Token: a.num("token", 0), SubID: a.num("subid", 0), Owner: uint64(a.num("owner", 0))}
+		Congested: a.has("congested"), Replay: a.has("replay"), Logged: a.has("logged"), Token: a.num("token", 0), SubID: a.num("subid", 0), Owner: uint64(a.num("owner", 0))}
 	for k := Publish; k < kinds; k++ {
 		if k.String() == a.word(1) {
 			ev.Kind = k
@@ -240,7 +259,12 @@ func (a *args) event() Event {
 	switch ev.Kind {
 	case 0:
 		a.t.Fatalf("no such event: %v", a.words)
-	case Resume, Drained:
+	case Resume, Drained, Saved:
+	case Refill:
+		ev.Stream, ev.Seq = uint16(a.num("stream", 0)), uint64(a.num("seq", 0))
+		if !a.has("gone") {
+			ev.Msg = a.msg(2)
+		}
 	case Lost:
 		ev.KeepWill, ev.SetExpiry, ev.ExpirySec = !a.has("normal"), a.has("expiry"), a.num("expiry", 0)
 	case Deliver:
@@ -260,13 +284,16 @@ func (a *args) event() Event {
 func (a *args) msg(i int) *Message {
 	return &Message{Topic: []byte(a.word(i)), Payload: []byte(a.word(i + 1)), QoS: uint8(a.num("qos", 0)),
 		Retain: a.has("retain"), ExpiresAtSec: a.num("until", 0), Props: []byte(a.named["props"]), LastValue: a.has("last"),
-		GroupKey: a.num("key", 0)}
+		GroupKey: a.num("key", 0), Seq: uint64(a.num("seq", 0)), Stream: uint16(a.num("stream", 0))}
 }
 
 // filter reads filter:qos,nl,rap,rh=1,refuse.
 func (a *args) filter(word string) Filter {
 	topic, options, _ := strings.Cut(word, ":")
 	f := Filter{Topic: []byte(topic)}
+	if a.has("since") {
+		f.Since = []uint64{uint64(a.num("since", 0))}
+	}
 	for o := range strings.SplitSeq(options, ",") {
 		switch o {
 		case "", "0":
@@ -292,12 +319,16 @@ func (r *rig) message(a *args) {
 	m := a.msg(1)
 	m.From = r.seen[a.named["from"]]
 	var ms Matches
-	r.table.Match(m.Topic, m.From, &ms)
+	if to := r.seen[a.named["to"]]; to != nil {
+		to.Match(m, &ms) // of a replay
+	} else {
+		r.table.Match(m.Topic, m.From, &ms)
+	}
 	slices.SortFunc(ms.List, func(x, y Match) int { return strings.Compare(x.Session.id, y.Session.id) })
 	for i := range ms.List {
 		to := &ms.List[i]
 		r.step(to.Session, &Event{Kind: Deliver, Msg: m, QoS: to.QoS, SubIDs: to.SubIDs,
-			Retain: m.Retain && to.RetainAsPublished, Congested: a.has("congested")})
+			Retain: m.Retain && to.RetainAsPublished, Congested: a.has("congested"), Replay: a.has("to")})
 	}
 	names := make([]string, 0, len(r.groups))
 	for name := range r.groups {
@@ -356,6 +387,13 @@ func (r *rig) show(id string) {
 	r.say("%s owner=%d version=%d expiry=%d subs=%d inflight=%d queued=%d pending=%v unaccepted=%d",
 		[]string{"", "live", "detached", "gone"}[s.state], s.Owner(), s.Version(), int32(s.ExpirySec()), s.Subscriptions(),
 		s.Inflight(), s.Queued(), s.Pending(), s.Unaccepted())
+	if s.Durable() {
+		r.say("cursor=%d floor=%d behind=%v hungry=%v changed=%v", s.Cursor(0), s.Floor(0), s.Behind(), s.Hungry(), s.Changed())
+	}
+	s.EachRefill(func(stream uint16, seq uint64) bool {
+		r.say("lacks %d of stream %d", seq, stream)
+		return true
+	})
 }
 
 func (r *rig) say(format string, v ...any) { r.lines = append(r.lines, fmt.Sprintf(format, v...)) }

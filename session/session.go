@@ -10,13 +10,13 @@ const (
 )
 
 // Session is what one device is owed, across its connections. Owned by the shard of its table. 96 bytes, asserted in
-// a test; whatever only some sessions need some of the time hangs behind flow and will.
+// a test; whatever only some sessions need hangs behind flow and extra.
 type Session struct {
 	id    string
 	owner uint64        // live: the connection; detached: the mark of the last one
 	subs  *Subscription // list
 	flow  *flow         // messages under way; nil when there are none
-	will  *will         // nil when there is none
+	extra *extra        // will and durable state; nil when there is neither
 	table *Table
 	chain *Session // of the same bucket
 
@@ -87,6 +87,15 @@ func (s *Session) Step(nowSec uint32, ev *Event, out *Out) {
 	case Lost:
 		s.onLost(nowSec, ev, out)
 		return
+	case Saved:
+		s.onSaved(nowSec, ev, out)
+		return
+	case Released:
+		s.onReleased(ev, out)
+		return
+	case Refill:
+		s.onRefill(nowSec, ev, out)
+		return
 	}
 	checkLive(s, ev)
 	if s.state != live {
@@ -109,8 +118,10 @@ func (s *Session) Step(nowSec uint32, ev *Event, out *Out) {
 		s.onUnsubscribe(ev, out)
 	case Resume:
 		s.resumed = true
+		s.progress()
 		s.pump(nowSec, ev.Congested, out)
 	case Drained:
+		s.progress()
 		s.pump(nowSec, ev.Congested, out)
 	case TooLarge:
 		s.onTooLarge(nowSec, ev, out)
@@ -172,11 +183,15 @@ func (s *Session) becomeDetached(nowSec uint32, mark uint64, out *Out) {
 	}
 	s.willOnLoss(nowSec, out)
 	s.schedule()
+	s.mustSave(out)
 }
 
 // becomeGone ends the session: its will goes out [MQTT-3.1.2-8], its filters and messages are no more.
 func (s *Session) becomeGone(nowSec uint32, out *Out) {
 	t := s.table
+	if d := s.durable(); d != nil && !d.moved {
+		out.Records = append(out.Records, s)
+	}
 	s.publishWill(nowSec, out)
 	for s.subs != nil {
 		s.unlink(&s.subs, out)

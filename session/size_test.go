@@ -17,9 +17,10 @@ func TestSizes(t *testing.T) {
 		{"trie node", unsafe.Sizeof(node{}), 64},
 		{"window entry", unsafe.Sizeof(entry{}), 24},
 		{"orphan", unsafe.Sizeof(orphan{}), 16},
-		{"inbound", unsafe.Sizeof(inbound{}), 12},
+		{"inbound", unsafe.Sizeof(inbound{}), 16},
 		{"flow", unsafe.Sizeof(flow{}), 192},
-		{"will", unsafe.Sizeof(will{}), 24},
+		{"extra", unsafe.Sizeof(extra{}), 32},
+		{"durable", unsafe.Sizeof(durable{}), 80},
 	} {
 		if c.have > c.max {
 			t.Errorf("%s takes %d bytes, at most %d are meant", c.what, c.have, c.max)

@@ -35,8 +35,11 @@ func (s *Session) subscribe(f *Filter, id uint32, out *Out) uint8 {
 	sub := *at
 	if !known {
 		sub = s.link(f.Topic, share, filter, out)
+		s.setSince(sub, f.Since)
 	}
-	sub.set(f, id)
+	if sub.set(f, id) || !known {
+		s.mustSave(out)
+	}
 	if share == nil && (f.RetainHandling == 0 || f.RetainHandling == 1 && !known) { // [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
 		out.Replays = append(out.Replays, Replay{Sub: sub, Filter: sub.Filter})
 	}
@@ -52,6 +55,7 @@ func (s *Session) onUnsubscribe(ev *Event, out *Out) {
 		if ok && ev.Filters[i].Refuse == 0 {
 			if at := s.find(share, filter); *at != nil {
 				s.unlink(at, out)
+				s.mustSave(out)
 				reason = 0
 			}
 		}
@@ -104,6 +108,7 @@ func (t *Table) route(sub *Subscription, filter []byte) {
 func (s *Session) unlink(at **Subscription, out *Out) {
 	t, sub := s.table, *at
 	*at, sub.next = sub.next, nil
+	s.dropSince(sub)
 	s.subCount--
 	t.subscriptions--
 	switch {

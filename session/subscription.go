@@ -40,11 +40,14 @@ func (s *Subscription) Held() bool {
 	return false
 }
 
-// set takes over the options of a SUBSCRIBE, which replace older ones [MQTT-3.8.4-3].
-func (s *Subscription) set(f *Filter, id uint32) {
+// set takes over the options of a SUBSCRIBE, which replace older ones [MQTT-3.8.4-3]. It says whether they differ.
+func (s *Subscription) set(f *Filter, id uint32) (changed bool) {
+	old := *s
 	s.QoS = min(f.QoS, 2)
 	s.RetainHandling = f.RetainHandling
 	s.NoLocal = f.NoLocal
 	s.RetainAsPublished = f.RetainAsPublished
 	s.ID = id
+	return s.QoS != old.QoS || s.RetainHandling != old.RetainHandling || s.NoLocal != old.NoLocal ||
+		s.RetainAsPublished != old.RetainAsPublished || s.ID != old.ID
 }

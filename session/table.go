@@ -27,6 +27,7 @@ type Table struct {
 
 	store store
 	flows []*flow // unused
+	rec   record  // scratch of AppendRecord and Restore
 
 	stamps        uint32
 	expired       uint64
@@ -97,16 +98,26 @@ func (t *Table) Open(nowSec uint32, c *Connect, owner uint64, out *Out) (s *Sess
 	}
 	present = s != nil
 	if !present {
-		if t.limits.SessionsMax > 0 && t.Len() >= t.limits.SessionsMax {
+		if s = t.add(c.ClientID); s == nil {
 			return nil, false
 		}
-		t.stamps++
-		s = &Session{table: t, id: string(c.ClientID), dueAt: notDue, state: detached, stamp: t.stamps}
-		t.byID.add(maphash.String(t.seed, s.id), s)
 	}
+	away := present && s.state == detached
 	s.becomeLive(c, owner, out)
+	s.keep(c.Durable, away)
 	s.resumed = !present
 	return s, present
+}
+
+// add makes a session that has nothing yet, nil when SessionsMax refuses it.
+func (t *Table) add(clientID []byte) *Session {
+	if t.limits.SessionsMax > 0 && t.Len() >= t.limits.SessionsMax {
+		return nil
+	}
+	t.stamps++
+	s := &Session{table: t, id: string(clientID), dueAt: notDue, state: detached, stamp: t.stamps}
+	t.byID.add(maphash.String(t.seed, s.id), s)
+	return s
 }
 
 // Get is the session of a client id, nil when there is none.
@@ -169,6 +180,9 @@ func (t *Table) Tick(nowSec uint32, out *Out) {
 			continue
 		}
 		s.publishWill(nowSec, out)
+		if s.Durable() {
+			out.Records = append(out.Records, s) // or who restores it publishes the will again
+		}
 		s.schedule()
 	}
 }

@@ -4,12 +4,15 @@ import "bytes"
 
 // will is a session's own copy of its Will.
 type will struct {
-	kept      *stored
+	kept      *stored // nil: there is none
 	delaySec  uint32
 	dueSec    uint32 // when it is published; Never while the session is live
 	expirySec uint32
 	hasExpiry bool
 }
+
+// hasWill says whether the session has a will.
+func (s *Session) hasWill() bool { return s.extra != nil && s.extra.will.kept != nil }
 
 // setWill replaces the will by a copy of w, nil for none. It was published or dropped before.
 func (s *Session) setWill(w *Will, out *Out) {
@@ -21,27 +24,29 @@ func (s *Session) setWill(w *Will, out *Out) {
 	m.kept = nil
 	kept := s.table.store.keep(&m)
 	kept.msg.User = bytes.Clone(m.User)
-	s.will = &will{kept: kept, delaySec: w.DelaySec, dueSec: Never, expirySec: w.ExpirySec, hasExpiry: w.HasExpiry}
+	s.needExtra().will = will{kept: kept, delaySec: w.DelaySec, dueSec: Never, expirySec: w.ExpirySec, hasExpiry: w.HasExpiry}
 }
 
 // dropWill forgets the will.
 func (s *Session) dropWill(out *Out) {
-	if s.will == nil {
+	if !s.hasWill() {
 		return
 	}
-	out.held = append(out.held, s.will.kept)
-	s.will = nil
+	out.held = append(out.held, s.extra.will.kept)
+	s.extra.will = will{}
+	s.spareExtra()
 }
 
 // publishWill publishes the will and forgets it [MQTT-3.1.2-10].
 func (s *Session) publishWill(nowSec uint32, out *Out) {
-	if s.will == nil {
+	if !s.hasWill() {
 		return
 	}
-	m := &s.will.kept.msg
+	w := &s.extra.will
+	m := &w.kept.msg
 	m.From = s
-	if s.will.hasExpiry {
-		m.ExpiresAtSec = addSec(nowSec, s.will.expirySec)
+	if w.hasExpiry {
+		m.ExpiresAtSec = addSec(nowSec, w.expirySec)
 	}
 	out.Publishes = append(out.Publishes, m)
 	s.dropWill(out)
@@ -51,11 +56,11 @@ func (s *Session) publishWill(nowSec uint32, out *Out) {
 // the session, when it is sooner, publishes it too.
 func (s *Session) willOnLoss(nowSec uint32, out *Out) {
 	switch {
-	case s.will == nil:
-	case s.will.delaySec == 0:
+	case !s.hasWill():
+	case s.extra.will.delaySec == 0:
 		s.publishWill(nowSec, out)
 	default:
-		s.will.dueSec = addSec(nowSec, s.will.delaySec)
+		s.extra.will.dueSec = addSec(nowSec, s.extra.will.delaySec)
 	}
 }
 
@@ -63,8 +68,8 @@ func (s *Session) willOnLoss(nowSec uint32, out *Out) {
 // cancelled [MQTT-3.1.3-9], a will without delay is published, because the older connection ends here.
 func (s *Session) willOnReturn(nowSec uint32, out *Out) {
 	switch {
-	case s.will == nil:
-	case s.state == live && s.will.delaySec == 0, s.state == detached && s.will.dueSec <= nowSec:
+	case !s.hasWill():
+	case s.state == live && s.extra.will.delaySec == 0, s.state == detached && s.extra.will.dueSec <= nowSec:
 		s.publishWill(nowSec, out)
 	default:
 		s.dropWill(out)

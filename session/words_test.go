@@ -43,6 +43,20 @@ func words(who string, o *Out) (lines []string) {
 			add("%sdrop %s %d", who, DropReason(reason), n)
 		}
 	}
+	for _, s := range o.Records {
+		add("record of %s is out of date, gone=%v", s.id, s.Gone())
+	}
+	for _, id := range o.Releases {
+		add("%srelease %d", who, id)
+	}
+	for _, is := range []struct {
+		what string
+		so   bool
+	}{{"save", o.Save}, {"behind", o.Behind}, {"full", o.Full}} {
+		if is.so {
+			add("%s%s", who, is.what)
+		}
+	}
 	if o.Close {
 		add("%sclose 0x%02X", who, o.CloseReason)
 	}
