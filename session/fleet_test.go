@@ -234,6 +234,9 @@ func (f *fleet) message() error {
 	topic := fleetTopics[f.rnd.IntN(len(fleetTopics))]
 	msg := &Message{Topic: []byte(topic), Payload: []byte("xxxxxxxxxxxx"[:f.rnd.IntN(12)] + fmt.Sprint(f.now)), QoS: uint8(f.rnd.IntN(3))}
 	msg.LastValue, msg.GroupKey = topic == "a" || topic == "a/c", uint32(f.rnd.IntN(3))
+	if f.rnd.IntN(2) == 0 {
+		msg.Seq = uint64(f.rnd.IntN(9)) // of no interest here: no session is durable
+	}
 	if f.rnd.IntN(4) == 0 {
 		msg.ExpiresAtSec = f.now + uint32(f.rnd.IntN(8))
 	}

@@ -11,8 +11,12 @@ const idsLogged = 32767
 // deliverLogged sends a message of a stream, or lets it wait, or leaves it in the stream.
 func (s *Session) deliverLogged(nowSec uint32, ev *Event, out *Out) {
 	d, m, qos := s.durable(), ev.Msg, s.quality(ev)
-	atOnce := qos == 0 && !s.table.limits.QueueQoS0
 	p := d.at(m.Stream)
+	owed := m.Seq <= p.cursor && ev.Replay && d.owes(m)
+	if owed {
+		qos = 1 // which it was sent with, whatever the filters say by now
+	}
+	atOnce := qos == 0 && !s.table.limits.QueueQoS0
 	switch {
 	case s.state != live:
 		return
@@ -23,7 +27,10 @@ func (s *Session) deliverLogged(nowSec uint32, ev *Event, out *Out) {
 		return
 	case ev.Replay && atOnce:
 		// It was sent when it came, or the device was away.
-	case m.Seq <= p.cursor && !d.owes(m):
+	case m.Seq <= p.cursor && !owed:
+		if ev.Replay {
+			d.passed(m.Stream, m.Seq)
+		}
 		return
 	case m.expired(nowSec):
 		out.Drops[DropExpired]++
@@ -135,6 +142,22 @@ func (s *Session) mustSave(out *Out) {
 	d.dirty = true
 	out.Save = out.Save || !d.saving
 }
+
+// SavedBy is the token of the snapshot that has, or will have, all that must be stored so far: an answer to the device that needs it, such as
+// SUBACK, may go out at Saved with this token or a later one. 0: it is stored.
+func (s *Session) SavedBy() uint32 {
+	d := s.durable()
+	switch {
+	case d == nil || !d.dirty && !d.saving:
+		return 0
+	case d.dirty:
+		return nextToken(d.token)
+	}
+	return d.token
+}
+
+// nextToken is the token after t; 0 is none.
+func nextToken(t uint32) uint32 { return max(t+1, 1) }
 
 // onSaved lets go on what the last snapshot has. An older one is of no interest: what it has, the last one has.
 func (s *Session) onSaved(nowSec uint32, ev *Event, out *Out) {

@@ -21,7 +21,8 @@ type Out struct {
 	Close       bool
 	CloseReason uint8
 	// Save says that the record of the session that was stepped is to be written now: AppendRecord, then Saved. What needs it waits
-	// until then: a QoS 2 message to the device, a PUBREL, and, by the caller, SUBACK and UNSUBACK. It is not said again before Saved.
+	// until then: a QoS 2 message to the device, a PUBREL, and, by the caller, SUBACK and UNSUBACK (Session.SavedBy). While a
+	// snapshot is being stored it is not said, but at its Saved.
 	Save bool
 	// Behind says that the session that was stepped fell behind: its queue took no more of a stream. It is to be replayed from
 	// Session.Cursor, when Session.Hungry says so.

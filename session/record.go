@@ -75,9 +75,7 @@ func (s *Session) AppendRecord(dst []byte, nowSec, wallSec uint32) (record []byt
 	s.recordSent(r)
 	s.recordWill(r, nowSec, wallSec)
 	d.saving, d.dirty, d.changed = true, false, false
-	if d.token++; d.token == 0 {
-		d.token++
-	}
+	d.token = nextToken(d.token)
 	if d.work != nil {
 		d.work.snaps = d.work.rels.len()
 	}

@@ -2,8 +2,8 @@ package session
 
 import "slices"
 
-// A filter that the device subscribed to is of no effect on what was in the streams before. While a cursor is below that, the session
-// remembers how far the stream was; a replay goes by it (Session.Match), and the record has it.
+// A filter that the device subscribed to is of no effect on what was in the streams before. While it may be read again from below that, here or
+// by who restores the session, the session remembers how far the stream was; a replay goes by it (Session.Match), and the record has it.
 
 // setSince notes how far the streams were when sub came.
 func (s *Session) setSince(sub *Subscription, seqs []uint64) {
@@ -12,7 +12,7 @@ func (s *Session) setSince(sub *Subscription, seqs []uint64) {
 		return
 	}
 	for stream, seq := range seqs {
-		if p := d.find(uint16(stream)); seq > 0 && (p == nil || seq > p.cursor || d.work != nil && len(d.work.again) > 0) {
+		if seq > s.Floor(uint16(stream)) {
 			w := d.needWork()
 			w.since = append(w.since, since{sub, place{uint16(stream), seq}})
 		}
@@ -27,10 +27,10 @@ func (s *Session) dropSince(sub *Subscription) {
 	}
 }
 
-// trimSince forgets what the cursors have passed.
+// trimSince forgets what nobody reads again.
 func (s *Session) trimSince() {
 	if d := s.durable(); d != nil && d.work != nil {
-		d.work.since = slices.DeleteFunc(d.work.since, func(n since) bool { return n.seq <= s.Cursor(n.stream) })
+		d.work.since = slices.DeleteFunc(d.work.since, func(n since) bool { return n.seq <= s.Floor(n.stream) })
 		d.spareWork()
 	}
 }

@@ -1,0 +1,645 @@
+package session
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+)
+
+// worldDevice is a device as the standard wants it, and the part of the gateway that serves it.
+type worldDevice struct {
+	w       *world
+	id      string
+	s       *Session // nil: no connection
+	window  uint16
+	filters map[string]*worldFilter
+	got     map[int]*worldGot
+	wanted  []wanted
+	last    map[string]int // by topic and QoS: the latest message that came for the first time
+
+	wire   []Send         // on their way to the device; Msg is a copy
+	back   []Event        // on their way from it
+	ids    map[uint16]int // QoS 2 messages received and not released
+	unack  map[uint16]bool
+	ups    []*upMessage // published, not done
+	done   []int        // published, and acknowledged
+	torn   map[int]bool // published, and perhaps to be stored twice with QoS 1
+	nextID uint16
+	token  uint32
+
+	// the gateway's part
+	wants     bool // Out.Save was said
+	full      bool // and Out.Full, by the last event
+	record    []byte
+	snap      uint32 // its token; 0: none is on its way
+	held      []heldAck
+	revisions int
+}
+
+type worldFilter struct {
+	qos   uint8
+	asked uint16    // packet id of the last SUBSCRIBE, 0: unsubscribed since
+	acked bool      // its SUBACK came
+	since [2]uint64 // the tails when it was asked for the first time
+}
+
+type worldGot struct{ qos [3]int }
+
+// wanted is a message that the device must get.
+type wanted struct {
+	at int
+	m  worldMessage
+}
+
+// heldAck waits for a save.
+type heldAck struct {
+	send  Send
+	token uint32
+}
+
+type upMessage struct {
+	n        int
+	id       uint16
+	qos      uint8
+	released bool // PUBREC came
+}
+
+var worldFilters = []string{"a", "a/#", "+/b", "c/#", "#", "+/1", "a/b/1", "c/d/e/1"}
+
+// expect notes that the device must get m.
+func (d *worldDevice) expect(at int, m *worldMessage) {
+	for filter, f := range d.filters {
+		if f.acked && f.qos > 0 && m.until == 0 && naiveMatch(filter, m.topic) {
+			d.wanted = append(d.wanted, wanted{at, *m})
+			return
+		}
+	}
+}
+
+func (d *worldDevice) live() {
+	r := d.w.rnd
+	switch n := r.IntN(100); {
+	case d.s == nil:
+		if n < 30 {
+			d.connect()
+		}
+	case n < 5:
+		d.lose()
+	case n < 12:
+		d.subscribe()
+	case n < 15:
+		d.unsubscribe()
+	case n < 30:
+		d.publish()
+	case n < 35:
+		d.step(d.s, &Event{Kind: Drained, Congested: r.IntN(3) == 0})
+	case n < 70:
+		d.receive()
+	default:
+		d.answer()
+	}
+}
+
+// connect opens the session here, or takes it over from its record.
+func (d *worldDevice) connect() {
+	w := d.w
+	w.owners++
+	c := Connect{ClientID: []byte(d.id), Version: 5, ExpirySec: Never, ReceiveMax: d.window, Durable: true}
+	known := d.revisions > 0
+	var s *Session
+	var present bool
+	have := w.table.Get(c.ClientID)
+	if have != nil && w.rnd.IntN(3) > 0 || !known {
+		s, present = w.table.Open(w.now(), &c, w.owners, &w.out)
+	} else {
+		s, present = d.takeOver(&c, have)
+	}
+	if s == nil || present != known {
+		w.fail("%s: present=%v, known=%v", d.id, present, known)
+		return
+	}
+	w.note("[%d] %s connects, cursors %d %d", w.wall, d.id, s.Cursor(0), s.Cursor(1))
+	d.s = s
+	if !present {
+		for at := range w.tail {
+			s.SeenUpTo(uint16(at), w.tail[at])
+		}
+	}
+	w.out.Reset()
+	// The claim is stored before CONNACK.
+	d.snapshot()
+	d.land()
+	d.step(s, &Event{Kind: Saved, Token: d.snap})
+	d.snap = 0
+	for _, up := range d.ups {
+		ev := Event{Kind: Publish, PacketID: up.id, QoS: up.qos, Dup: true, Msg: up.message()}
+		if up.released {
+			ev = Event{Kind: Pubrel, PacketID: up.id}
+		}
+		d.back = append(d.back, ev)
+	}
+	if w.rnd.IntN(4) > 0 {
+		d.refill()
+	}
+	d.step(s, &Event{Kind: Resume, Congested: w.rnd.IntN(4) == 0})
+}
+
+// takeOver restores the session from the record that was stored last, as another gateway does.
+func (d *worldDevice) takeOver(c *Connect, have *Session) (*Session, bool) {
+	w := d.w
+	if have != nil {
+		w.saw["move"]++
+		w.note("%s moves", d.id)
+		w.orphanStores(func(st *storing) bool { return st.d == d })
+		d.drop()
+	}
+	w.saw["restore"]++
+	k := Kept{Record: w.store[d.id], WallSec: w.wall}
+	info, err := ReadRecord(k.Record)
+	if err != nil {
+		w.fail("%v", err)
+	}
+	if !info.Clean {
+		w.saw["received"]++
+		k.Received = w.receivedQoS2(d.id, info.LogPos)
+	}
+	s, present, err := w.table.Restore(w.now(), c, k, w.owners, &w.out)
+	if err != nil {
+		w.fail("%v", err)
+		return nil, false
+	}
+	again, _ := s.AppendRecord(nil, w.now(), w.wall)
+	if diff := sameRecord(again, k.Record); diff != "" {
+		w.fail("%s restored differs: %s", d.id, diff)
+	}
+	return s, present
+}
+
+// cut ends the connection, as seen from the device.
+func (d *worldDevice) cut() {
+	if len(d.record) > 0 && d.snap != 0 && d.w.rnd.IntN(2) == 0 {
+		d.land() // it was on its way, and arrives
+		d.w.saw["late-save"]++
+	}
+	d.drop()
+}
+
+// drop forgets what the gateway had for the device.
+func (d *worldDevice) drop() {
+	d.s, d.wants, d.snap, d.record, d.held = nil, false, 0, nil, nil
+	d.hangUp()
+	for _, up := range d.ups {
+		d.torn[up.n] = true
+	}
+}
+
+// hangUp loses what is on the wire. A session does not remember for what it sent PUBACK.
+func (d *worldDevice) hangUp() {
+	for _, p := range d.wire {
+		for _, up := range d.ups {
+			if p.Kind == SendPuback && p.PacketID == up.id {
+				d.torn[up.n] = true
+			}
+		}
+	}
+	d.wire, d.back, d.unack = nil, nil, nil
+}
+
+func (d *worldDevice) lose() {
+	s := d.s
+	d.w.note("[%d] %s loses its connection", d.w.wall, d.id)
+	d.hangUp()
+	d.held = nil
+	d.step(s, &Event{Kind: Lost})
+	d.s = nil
+}
+
+// step gives an event to the session and applies what comes of it.
+func (d *worldDevice) step(s *Session, ev *Event) {
+	w := d.w
+	logged := ev.Kind == Deliver && ev.Msg.Seq > 0
+	s.Step(w.now(), ev, &w.out)
+	o := &w.out
+	if logged && o.Drops[DropQueueFull]+o.Drops[DropQueueBytes]+o.Drops[DropTableBytes] > 0 {
+		w.fail("%s: a message of a stream was dropped", d.id)
+	}
+	if o.Close {
+		w.fail("%s: %v closes 0x%02X", d.id, ev.Kind, o.CloseReason)
+	}
+	d.wants, d.full = d.wants || o.Save, o.Full
+	if o.Behind {
+		w.saw["behind"]++
+	}
+	if ev.Kind == Deliver && ev.Msg.Seq > 0 || len(o.Sends) > 0 || o.Save {
+		w.note("  %s %v stream=%d seq=%d id=%d replay=%v: %q cursors %d %d", d.id, ev.Kind, seqOf(ev).stream, seqOf(ev).seq, ev.PacketID, ev.Replay, words("", o), s.Cursor(0), s.Cursor(1))
+	}
+	for i := range o.Sends {
+		send := o.Sends[i]
+		if send.Msg != nil {
+			send.Msg = send.Msg.clone()
+		}
+		send.Reasons = slices.Clone(send.Reasons)
+		if token := s.SavedBy(); token != 0 && (send.Kind == SendSuback || send.Kind == SendUnsuback) {
+			d.held = append(d.held, heldAck{send, token})
+			continue
+		}
+		d.wire = append(d.wire, send)
+	}
+	d.token++
+	for _, m := range o.Publishes {
+		n, _ := strconv.Atoi(string(m.Payload))
+		up := worldMessage{n: n, qos: m.QoS, from: d.id}
+		if m.QoS == 2 {
+			up.id = ev.PacketID
+		}
+		w.storing = append(w.storing, storing{d: d, s: s, m: up, token: ev.Token<<16 | uint32(ev.PacketID)})
+	}
+	for _, id := range o.Releases {
+		w.storing = append(w.storing, storing{d: d, s: s, m: worldMessage{from: d.id, id: id, qos: 2, release: true}})
+	}
+	o.Reset()
+}
+
+func seqOf(ev *Event) place {
+	if ev.Msg == nil {
+		return place{}
+	}
+	return place{ev.Msg.Stream, ev.Msg.Seq}
+}
+
+// save takes a snapshot when one is asked for, or as a checkpoint.
+func (d *worldDevice) save() {
+	s := d.w.table.Get([]byte(d.id))
+	if s == nil || d.snap != 0 || !d.wants && (!s.Changed() || d.w.rnd.IntN(3) > 0) {
+		return
+	}
+	if s.state == live && !s.Behind() {
+		for at := range d.w.tail {
+			s.SeenUpTo(uint16(at), d.w.tail[at])
+		}
+	}
+	d.snapshot()
+}
+
+func (d *worldDevice) snapshot() {
+	s := d.w.table.Get([]byte(d.id))
+	d.wants = false
+	d.record, d.snap = s.AppendRecord(nil, d.w.now(), d.w.wall)
+	var r record
+	if err := r.parse(d.record); err != nil {
+		d.w.fail("%s: %v", d.id, err)
+	}
+	if n := len(r.sent) + len(r.again); n > len(d.w.streams)*int(d.w.limits.InflightMax) {
+		d.w.fail("%s: the record has %d messages under way: %+v", d.id, n, r)
+	}
+	d.w.note("[%d] %s snapshot %d: %v again=%v sent=%v received=%v", d.w.wall, d.id, d.snap, r.streams, r.again, r.sent, r.received)
+}
+
+// land is the record in the bucket.
+func (d *worldDevice) land() {
+	d.w.store[d.id] = d.record
+	d.revisions++
+}
+
+// saved is the answer.
+func (d *worldDevice) saved() {
+	s := d.w.table.Get([]byte(d.id))
+	if s == nil || d.snap == 0 {
+		return
+	}
+	d.land()
+	token := d.snap
+	d.snap = 0
+	d.step(s, &Event{Kind: Saved, Token: token, Congested: d.w.rnd.IntN(6) == 0})
+	d.held = slices.DeleteFunc(d.held, func(h heldAck) bool {
+		if int32(token-h.token) < 0 {
+			return false
+		}
+		d.wire = append(d.wire, h.send)
+		return true
+	})
+}
+
+// replay reads up to n messages of each stream, and goes on with the tail when nothing is left.
+func (d *worldDevice) replay(n int) {
+	s, w := d.s, d.w
+	if s == nil {
+		return
+	}
+	d.refill()
+	if !s.Hungry() {
+		return
+	}
+	caught := true
+	for at := range w.streams {
+		after := s.Cursor(uint16(at))
+		full := false
+		read := 0
+		for i := range w.streams[at] {
+			m := &w.streams[at][i]
+			if m.seq <= after || m.seq <= w.trimmed[at] || m.from != "" {
+				continue
+			}
+			msg := w.message(at, m)
+			var ms Matches
+			if s.Match(msg, &ms); len(ms.List) == 0 {
+				continue
+			}
+			if read++; read > n {
+				break
+			}
+			d.step(s, &Event{Kind: Deliver, Msg: msg, QoS: ms.List[0].QoS, Replay: true, Congested: w.rnd.IntN(8) == 0})
+			if full = d.full; full {
+				w.saw["full"]++
+				break
+			}
+		}
+		switch {
+		case full || read > n:
+			caught = false
+		default:
+			s.SeenUpTo(uint16(at), w.end[at])
+		}
+	}
+	if caught {
+		s.CaughtUp()
+		w.note("[%d] %s caught up", w.wall, d.id)
+	}
+}
+
+// refill hands in what the record had no bytes of.
+func (d *worldDevice) refill() {
+	var lacks []place
+	d.s.EachRefill(func(stream uint16, seq uint64) bool {
+		lacks = append(lacks, place{stream, seq})
+		return true
+	})
+	for _, p := range lacks {
+		ev := Event{Kind: Refill, Stream: p.stream, Seq: p.seq}
+		for i := range d.w.streams[p.stream] {
+			if m := &d.w.streams[p.stream][i]; m.seq == p.seq && m.seq > d.w.trimmed[p.stream] {
+				ev.Msg = d.w.message(int(p.stream), m)
+			}
+		}
+		d.w.saw["refill"]++
+		if ev.Msg == nil {
+			d.w.saw["refill-nil"]++
+		}
+		d.step(d.s, &ev)
+	}
+}
+
+func (d *worldDevice) subscribe() {
+	filter := worldFilters[d.w.rnd.IntN(len(worldFilters))]
+	f := d.filters[filter]
+	if f == nil {
+		f = &worldFilter{since: d.w.tail}
+		d.filters[filter] = f
+	}
+	f.qos, f.acked = uint8(d.w.rnd.IntN(3)), false
+	if f.qos == 0 {
+		d.wantLess(filter)
+	}
+	d.w.note("[%d] %s subscribes %s:%d", d.w.wall, d.id, filter, f.qos)
+	d.nextID++
+	f.asked = d.nextID
+	d.step(d.s, &Event{Kind: Subscribe, PacketID: d.nextID, Filters: []Filter{{Topic: []byte(filter), QoS: f.qos, RetainHandling: 2, Since: d.w.tail[:]}}})
+	d.asked(filter)
+}
+
+// asked notes what the SUBACK that was just made is about.
+func (d *worldDevice) asked(filter string) {
+	for i := range d.wire {
+		if d.wire[i].Kind == SendSuback && d.wire[i].PacketID == d.nextID {
+			d.wire[i].Msg = &Message{Topic: []byte(filter)}
+		}
+	}
+	for i := range d.held {
+		if d.held[i].send.Kind == SendSuback && d.held[i].send.PacketID == d.nextID {
+			d.held[i].send.Msg = &Message{Topic: []byte(filter)}
+		}
+	}
+}
+
+// wantLess takes away what only this filter may have brought for sure.
+func (d *worldDevice) wantLess(filter string) {
+	d.wanted = slices.DeleteFunc(d.wanted, func(x wanted) bool { return naiveMatch(filter, x.m.topic) })
+}
+
+// unsubscribe lets the device expect less: what was not delivered by now may not come.
+func (d *worldDevice) unsubscribe() {
+	for _, filter := range worldFilters {
+		f := d.filters[filter]
+		if f == nil || d.w.rnd.IntN(2) == 0 {
+			continue
+		}
+		f.acked, f.asked = false, 0
+		d.wantLess(filter)
+		d.nextID++
+		d.w.note("[%d] %s unsubscribes %s", d.w.wall, d.id, filter)
+		d.step(d.s, &Event{Kind: Unsubscribe, PacketID: d.nextID, Filters: []Filter{{Topic: []byte(filter)}}})
+		return
+	}
+}
+
+func (up *upMessage) message() *Message {
+	return &Message{Topic: []byte("up"), Payload: fmt.Append(nil, up.n), QoS: up.qos}
+}
+
+// publish sends a message, as Receive Maximum allows.
+func (d *worldDevice) publish() {
+	if len(d.ups) >= int(d.w.limits.ReceiveMax) {
+		return
+	}
+	d.w.numbers++
+	up := &upMessage{n: d.w.numbers, qos: uint8(1 + d.w.rnd.IntN(2))}
+	for up.id = 1; slices.ContainsFunc(d.ups, func(u *upMessage) bool { return u.id == up.id }); up.id++ {
+	}
+	d.ups = append(d.ups, up)
+	d.back = append(d.back, Event{Kind: Publish, PacketID: up.id, QoS: up.qos, Msg: up.message()})
+}
+
+// answer lets the oldest packet of the device arrive.
+func (d *worldDevice) answer() {
+	if len(d.back) == 0 {
+		return
+	}
+	ev := d.back[0]
+	d.back = d.back[1:]
+	ev.Congested = d.w.rnd.IntN(8) == 0
+	if ev.Kind == Publish {
+		d.token++
+		ev.Token = d.token & 0xFFFF
+		if ev.Dup {
+			d.w.saw["resent"]++
+		}
+	}
+	d.step(d.s, &ev)
+}
+
+func (d *worldDevice) receive() {
+	if len(d.wire) == 0 {
+		return
+	}
+	p := d.wire[0]
+	d.wire = d.wire[1:]
+	switch p.Kind {
+	case SendPublish:
+		d.receivePublish(&p)
+	case SendPubrel:
+		if p.Dup {
+			d.w.saw["pubrel-again"]++
+		}
+		delete(d.ids, p.PacketID)
+		d.back = append(d.back, Event{Kind: Pubcomp, PacketID: p.PacketID})
+		delete(d.unack, p.PacketID)
+	case SendSuback:
+		if f := d.filters[string(p.Msg.Topic)]; f.asked == p.PacketID {
+			f.acked = true
+		}
+	case SendPuback, SendPubcomp:
+		d.ups = slices.DeleteFunc(d.ups, func(u *upMessage) bool {
+			if u.id == p.PacketID {
+				d.done = append(d.done, u.n)
+			}
+			return u.id == p.PacketID
+		})
+		d.w.saw["puback"]++
+	case SendPubrec:
+		for _, up := range d.ups {
+			if up.id == p.PacketID {
+				up.released = true
+				d.back = append(d.back, Event{Kind: Pubrel, PacketID: up.id})
+			}
+		}
+	}
+}
+
+func (d *worldDevice) receivePublish(p *Send) {
+	n, _ := strconv.Atoi(string(p.Msg.Payload))
+	d.w.saw[fmt.Sprintf("qos%d", p.QoS)]++
+	if p.Dup {
+		d.w.saw["dup"]++
+	}
+	if p.QoS > 0 {
+		if d.unack == nil {
+			d.unack = map[uint16]bool{}
+		}
+		d.unack[p.PacketID] = true
+		if len(d.unack) > int(d.window) {
+			d.w.fail("%s: %d messages under way, Receive Maximum is %d", d.id, len(d.unack), d.window)
+		}
+	}
+	switch p.QoS {
+	case 1:
+		d.back = append(d.back, Event{Kind: Puback, PacketID: p.PacketID})
+		delete(d.unack, p.PacketID)
+	case 2:
+		d.back = append(d.back, Event{Kind: Pubrec, PacketID: p.PacketID})
+		if have, ok := d.ids[p.PacketID]; ok {
+			if have != n && n > 0 {
+				d.w.fail("%s: packet id %d has number %d, and comes with %d", d.id, p.PacketID, have, n)
+			}
+			return
+		}
+		if d.ids == nil {
+			d.ids = map[uint16]int{}
+		}
+		d.ids[p.PacketID] = n
+	}
+	d.take(p, n)
+}
+
+// take is a message that came through.
+func (d *worldDevice) take(p *Send, n int) {
+	g := d.got[n]
+	if g == nil {
+		g = &worldGot{}
+		d.got[n] = g
+	}
+	g.qos[p.QoS]++
+	d.w.note("[%d] %s has number %d qos=%d", d.w.wall, d.id, n, p.QoS)
+	// QoS 0 that is kept like the others may come twice when a gateway dies, since the record's cursor is older than the last message.
+	if g.qos[p.QoS] > 1 && (p.QoS == 2 || p.QoS == 0 && !d.w.limits.QueueQoS0) {
+		d.w.fail("%s: number %d came %d times with QoS %d", d.id, n, g.qos[p.QoS], p.QoS)
+	}
+	if n < 0 || g.qos[p.QoS] > 1 || p.QoS == 0 && d.w.limits.QueueQoS0 {
+		return
+	}
+	if d.last == nil {
+		d.last = map[string]int{}
+	}
+	lane := fmt.Sprintf("%s %d", p.Msg.Topic, p.QoS)
+	if d.last[lane] > n {
+		d.w.fail("%s: %s: number %d came after %d", d.id, lane, n, d.last[lane])
+	}
+	d.last[lane] = n
+	d.tooOld(string(p.Msg.Topic), n)
+}
+
+// tooOld looks whether a message is older than every filter that may have brought it.
+func (d *worldDevice) tooOld(topic string, n int) {
+	for at := range d.w.streams {
+		for i := range d.w.streams[at] {
+			m := &d.w.streams[at][i]
+			if m.n != n {
+				continue
+			}
+			for filter, f := range d.filters {
+				if naiveMatch(filter, topic) && m.seq > f.since[at] {
+					return
+				}
+			}
+			d.w.fail("%s: number %d is older than its filters", d.id, n)
+		}
+	}
+}
+
+// settle brings the device some steps towards rest.
+func (d *worldDevice) settle() {
+	if d.s == nil {
+		d.connect()
+	}
+	if d.w.err != nil {
+		return
+	}
+	d.step(d.s, &Event{Kind: Drained})
+	d.save()
+	d.saved()
+	for range 20 {
+		d.receive()
+		d.answer()
+	}
+	d.replay(3)
+}
+
+// arrived looks whether everything did.
+func (d *worldDevice) arrived() {
+	w, s := d.w, d.s
+	for _, x := range d.wanted {
+		if g := d.got[x.m.n]; x.m.seq > w.trimmed[x.at] && (g == nil || g.qos[1]+g.qos[2] == 0) {
+			w.fail("%s: number %d at %d of stream %d did not come", d.id, x.m.n, x.m.seq, x.at)
+		}
+	}
+	if s.Inflight()+s.Queued()+len(d.ups) > 0 || s.Behind() {
+		w.fail("%s at rest: %d in flight, %d queued, %d published, behind %v hungry %v pending %v %+v", d.id, s.Inflight(), s.Queued(), len(d.ups), s.Behind(), s.Hungry(), s.Pending(), s.durable())
+	}
+	d.stored()
+}
+
+// stored looks at what the log has of the device.
+func (d *worldDevice) stored() {
+	times := map[int]int{}
+	for _, m := range d.w.streams[0] {
+		if m.from == d.id && !m.release {
+			if times[m.n]++; times[m.n] > 1 && (m.qos == 2 || !d.torn[m.n]) {
+				d.w.fail("%s: number %d is stored twice", d.id, m.n)
+			}
+		}
+	}
+	for _, n := range d.done {
+		if times[n] == 0 {
+			d.w.fail("%s: number %d was acknowledged, but not stored", d.id, n)
+		}
+	}
+}
