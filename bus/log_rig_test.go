@@ -142,7 +142,7 @@ func replay(t testing.TB, b *bus.Bus, r bus.ReplayRead) ([]bus.Inbound, uint64, 
 	})
 }
 
-func payloads(ms []bus.Inbound) (all []string) {
+func contents(ms []bus.Inbound) (all []string) {
 	for _, m := range ms {
 		all = append(all, string(m.Payload))
 	}

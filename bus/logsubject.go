@@ -9,16 +9,11 @@ import (
 //
 //	$TG.log.<subject of the topic>              a message in the log
 //	$TG.log2.<client key>.<subject of the topic>  a QoS 2 message of a persistent session
-//	$TG.rel.<client key>                        its release; the payload is the packet id in decimal
+//	$TG.rel.<client key>                        its release; the packet id is in the header TG, as in the message
 //	$KV.TG_sessions.<client key>                the record of a session
 const (
-	logStream     = "TG_LOG"
-	sessionStream = "KV_TG_sessions"
-
-	logPrefix     = "$TG.log."
-	log2Prefix    = "$TG.log2."
-	relPrefix     = "$TG.rel."
-	sessionPrefix = "$KV.TG_sessions."
+	sessionStream = bucketStream + bucketSessions
+	sessionPrefix = "$KV." + bucketSessions + "."
 )
 
 // streamName is the name of a stream by its number.
@@ -26,21 +21,29 @@ func (b *Bus) streamName(n uint16) string {
 	if n == 0 {
 		return logStream
 	}
-	return b.options.userStreams[n-1]
+	return b.userStreams()[n-1]
+}
+
+// userStreams are the user's own streams.
+func (b *Bus) userStreams() []string {
+	if b.options.Durable == nil {
+		return nil
+	}
+	return b.options.Durable.Streams
 }
 
 // streamKnown tells whether there is a stream of this number.
-func (b *Bus) streamKnown(n uint16) bool { return int(n) <= len(b.options.userStreams) }
+func (b *Bus) streamKnown(n uint16) bool { return int(n) <= len(b.userStreams()) }
 
 // plainSubject is the subject of the topic of a message that a stream has; false for a marker.
 func plainSubject(stream uint16, subject string) (string, bool) {
 	if stream != 0 {
 		return subject, true
 	}
-	if s, ok := strings.CutPrefix(subject, logPrefix); ok {
+	if s, ok := strings.CutPrefix(subject, logSubject); ok {
 		return s, true
 	}
-	s, ok := strings.CutPrefix(subject, log2Prefix)
+	s, ok := strings.CutPrefix(subject, log2Subject)
 	if !ok {
 		return "", false
 	}
@@ -57,7 +60,7 @@ func streamSubjects(stream uint16, filters [][]byte) []string {
 				all = append(all, s)
 				continue
 			}
-			all = append(all, logPrefix+s, log2Prefix+"*."+s)
+			all = append(all, logSubject+s, log2Subject+"*."+s)
 		}
 	}
 	return prune(all)

@@ -6,6 +6,7 @@ type Message struct {
 	Subject        []byte // published to as it is, instead of Topic's; the caller answers for it. Empty: Topic counts
 	ClientID       []byte // who published; empty: left out of the header
 	User           []byte // put into the header with Options.HeaderUser; empty: left out
+	Skip           bool   // there is no message at this place; nothing else counts
 	QoS            uint8  // 0, 1, 2; decides what happens when the connection breaks
 	Retain         bool
 	Stored         bool   // the log or a stream has it: the header says so to other gateways, which have it from there

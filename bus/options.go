@@ -52,7 +52,6 @@ type Options struct {
 	// Logf gets the log of the embedded server; level is "debug", "info", "warn" or "error". Called from any goroutine.
 	Logf func(level, format string, args ...any)
 
-	userStreams []string      // names of the user's streams, by number - 1
 	askPatience time.Duration // instead of the constant; for tests
 	overTCP     bool          // embedded: connect over its listener instead of in-process; for the benchmark
 }

@@ -2,7 +2,6 @@ package bus
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -12,13 +11,13 @@ import (
 func (b *Bus) ReceivedQoS2(client []byte, after uint64, done func(ids []uint16, upTo uint64, err error)) {
 	a := b.archive
 	key := string(AppendClientKey(nil, client))
-	if len(log2Prefix)+len(key) > SubjectBytesMax {
+	if len(log2Subject)+len(key) > SubjectBytesMax {
 		if !a.order(func() { done(nil, 0, ErrSubjectTooLong) }) {
 			done(nil, 0, ErrClosed)
 		}
 		return
 	}
-	q := &received2{archive: a, subjects: []string{log2Prefix + key + ".>", relPrefix + key}, done: done}
+	q := &received2{archive: a, subjects: []string{log2Subject + key + ".>", relSubject + key}, done: done}
 	if !a.order(func() { q.read(after) }) {
 		done(nil, 0, ErrClosed)
 	}
@@ -54,17 +53,12 @@ func (q *received2) read(after uint64) {
 
 // take notes one event of a packet id.
 func (q *received2) take(s *stored) {
-	id, stores := uint16(0), strings.HasPrefix(s.subject, log2Prefix)
-	if stores {
-		var in Inbound
-		if v, ok := one(s.header, headerTG); ok {
-			new(decoder).tg(&in, v)
-		}
-		id = in.PacketID
-	} else {
-		n, _ := strconv.ParseUint(string(s.data), 10, 16)
-		id = uint16(n)
+	stores := strings.HasPrefix(s.subject, log2Subject)
+	var in Inbound
+	if v, ok := one(s.header, headerTG); ok {
+		new(decoder).tg(&in, v)
 	}
+	id := in.PacketID
 	if id == 0 {
 		return // not of a gateway: anybody on NATS may write there
 	}

@@ -36,8 +36,8 @@ func TestReplayIsTheLogThroughFilters(t *testing.T) {
 		{nil, 0, nil},
 	} {
 		got, upTo, err := replay(t, b, bus.ReplayRead{Filters: filters(c.filters...), After: c.after})
-		if err != nil || upTo != 7 || !slices.Equal(payloads(got), c.want) {
-			t.Errorf("%q after %d: %q up to %d, %v; want %q", c.filters, c.after, payloads(got), upTo, err, c.want)
+		if err != nil || upTo != 7 || !slices.Equal(contents(got), c.want) {
+			t.Errorf("%q after %d: %q up to %d, %v; want %q", c.filters, c.after, contents(got), upTo, err, c.want)
 		}
 	}
 	got, _, _ := replay(t, b, bus.ReplayRead{Filters: filters("#")})
@@ -62,12 +62,12 @@ func TestReplayOfAUsersStream(t *testing.T) {
 		put(t, js, "u."+strconv.Itoa(i%3), strconv.Itoa(i), "TG", "1")
 	}
 	got, upTo, err := replay(t, b, bus.ReplayRead{Stream: 1, Filters: filters("u/0", "u/2"), After: 1})
-	if err != nil || upTo != 10 || !slices.Equal(payloads(got), []string{"2", "3", "5", "6", "8", "9"}) || got[0].Stream != 1 || !got[0].FromDevice {
-		t.Fatalf("%q up to %d, %v", payloads(got), upTo, err)
+	if err != nil || upTo != 10 || !slices.Equal(contents(got), []string{"2", "3", "5", "6", "8", "9"}) || got[0].Stream != 1 || !got[0].FromDevice {
+		t.Fatalf("%q up to %d, %v", contents(got), upTo, err)
 	}
 	got, upTo, err = replay(t, b, bus.ReplayRead{Stream: 1, Filters: filters("u/0", "u/2"), Count: 2})
-	if err != nil || upTo != 3 || !slices.Equal(payloads(got), []string{"0", "2"}) {
-		t.Fatalf("%q up to %d, %v", payloads(got), upTo, err)
+	if err != nil || upTo != 3 || !slices.Equal(contents(got), []string{"0", "2"}) {
+		t.Fatalf("%q up to %d, %v", contents(got), upTo, err)
 	}
 }
 

@@ -52,7 +52,7 @@ func (s *sender) send(e *sending, w *wire) bool {
 		e.batch.Message(i, &s.message)
 		repeated := i < again
 		switch {
-		case slices.Contains(e.out, i):
+		case slices.Contains(e.out, i), s.message.Skip:
 			continue
 		case repeated && s.message.QoS == 0:
 			if i >= e.skipped {

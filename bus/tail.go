@@ -31,6 +31,13 @@ type tail struct {
 	subjects []string // nil: nothing is wanted. Guarded by mu
 	version  uint64   // of subjects. Guarded by mu
 	last     uint64   // everything wanted up to here was handed out, or is just being. Guarded by mu
+	epochs   []epoch  // what was wanted before, as long as the stream has messages of that time that are not handed out. Guarded by mu
+}
+
+// epoch is a time in which less was wanted: what the stream stored until then is handed out only if it was wanted already.
+type epoch struct {
+	until    uint64
+	subjects []string
 }
 
 // Follow has Options.ReceiveLog called from now on with every message of a stream (0: the log, n: Durable.Streams[n-1]) that is later than
@@ -44,21 +51,30 @@ func (b *Bus) Follow(stream uint16, filters [][]byte) (after uint64, err error) 
 	if t == nil {
 		return 0, ErrClosed
 	}
-	if after, ok := t.change(subjects); ok {
-		return after, nil
+	begun, same := t.wants(subjects)
+	if same {
+		return t.at(), nil
 	}
-	type end struct {
-		last uint64
-		err  error
+	end, err := uint64(0), error(nil)
+	if subjects != nil {
+		end, err = b.waitLogEnd(stream)
 	}
-	known := make(chan end, 1)
-	b.LogEnd(stream, func(last uint64, err error) { known <- end{last, err} })
-	e := <-known
-	if e.err != nil {
-		return 0, e.err
+	if err != nil && !begun {
+		return 0, err
 	}
-	t.begin(subjects, e.last)
-	return e.last, nil
+	t.change(subjects, begun, end) // without the end new filters may bring what is older than they are
+	return max(end, t.at()), nil
+}
+
+// waitLogEnd is LogEnd for one who may wait.
+func (b *Bus) waitLogEnd(stream uint16) (last uint64, err error) {
+	known := make(chan struct{})
+	b.LogEnd(stream, func(at uint64, e error) {
+		last, err = at, e
+		close(known)
+	})
+	<-known
+	return last, err
 }
 
 // tailSubjects are the filters of the consumer. JetStream takes no two that overlap.
@@ -80,7 +96,7 @@ func wholeStream(stream uint16) []string {
 	if stream != 0 {
 		return []string{">"}
 	}
-	return []string{logPrefix + ">", log2Prefix + ">"}
+	return []string{logSubject + ">", log2Subject + ">"}
 }
 
 // get returns the tail of a stream; nil when the Bus is closed.
@@ -129,28 +145,49 @@ func (t *tail) stir() {
 	}
 }
 
-// change changes what is wanted. false: nothing was, so that the end of the stream must be asked for.
-func (t *tail) change(subjects []string) (after uint64, ok bool) {
+// wants tells whether the stream is followed, and whether just what is wanted now.
+func (t *tail) wants(subjects []string) (begun, same bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.subjects == nil && subjects != nil {
-		return 0, false
-	}
-	if !slices.Equal(t.subjects, subjects) {
-		t.subjects = subjects
-		t.version++
-		t.stir()
-	}
-	return t.last, true
+	return t.subjects != nil, (t.subjects == nil) == (subjects == nil) && slices.Equal(t.subjects, subjects)
 }
 
-// begin follows subjects from a sequence on.
-func (t *tail) begin(subjects []string, last uint64) {
+// at is how far the stream was handed out.
+func (t *tail) at() uint64 {
 	t.mu.Lock()
-	t.subjects, t.last = subjects, last
+	defer t.mu.Unlock()
+	return t.last
+}
+
+// change changes what is wanted; end is that of the stream before. Who begins to follow begins there.
+func (t *tail) change(subjects []string, begun bool, end uint64) {
+	t.mu.Lock()
+	switch {
+	case !begun:
+		t.last, t.epochs = end, nil
+	case end > t.last:
+		t.epochs = append(t.epochs, epoch{end, t.subjects})
+	}
+	t.subjects = subjects
 	t.version++
 	t.mu.Unlock()
 	t.stir()
+}
+
+// wasWanted tells whether a message was wanted when it was stored.
+func (t *tail) wasWanted(seq uint64, subject string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for len(t.epochs) > 0 && t.epochs[0].until < seq {
+		t.epochs = t.epochs[1:]
+	}
+	for i := range t.epochs {
+		covers := func(s string) bool { return subjectCovers(s, subject) }
+		if seq <= t.epochs[i].until && !slices.ContainsFunc(t.epochs[i].subjects, covers) {
+			return false
+		}
+	}
+	return true
 }
 
 // want returns what is wanted now.

@@ -26,8 +26,8 @@ func TestFollow(t *testing.T) {
 	put(t, js, "$TG.rel.k=20", "17")
 	put(t, js, "$TG.log.a.b", "3")
 	got := l.wait(t, 3)
-	if !slices.Equal(payloads(got), []string{"1", "2", "3"}) {
-		t.Fatalf("%q", payloads(got))
+	if !slices.Equal(contents(got), []string{"1", "2", "3"}) {
+		t.Fatalf("%q", contents(got))
 	}
 	one, two, three := got[0], got[1], got[2]
 	now := uint32(time.Now().Unix())
@@ -71,8 +71,8 @@ func TestFollowNothingLeavesNoConsumer(t *testing.T) {
 		t.Fatal(after)
 	}
 	put(t, js, "$TG.log.a", "3")
-	if got := l.wait(t, 2); !slices.Equal(payloads(got), []string{"1", "3"}) {
-		t.Fatalf("%q", payloads(got))
+	if got := l.wait(t, 2); !slices.Equal(contents(got), []string{"1", "3"}) {
+		t.Fatalf("%q", contents(got))
 	}
 }
 
@@ -283,18 +283,18 @@ func TestFollowALogWhoseBeginningIsCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Reopen()
-	if got := l.wait(t, 4); !slices.Equal(payloads(got), []string{"1", "8", "9", "10"}) || b.Counters().LogSkipped != 6 {
-		t.Fatalf("%q, %d skipped", payloads(got), b.Counters().LogSkipped)
+	if got := l.wait(t, 4); !slices.Equal(contents(got), []string{"1", "8", "9", "10"}) || b.Counters().LogSkipped != 6 {
+		t.Fatalf("%q, %d skipped", contents(got), b.Counters().LogSkipped)
 	}
 	got, upTo, err := replay(t, b, bus.ReplayRead{Filters: filters("a")})
-	if err != nil || upTo != 10 || !slices.Equal(payloads(got), []string{"8", "9", "10"}) {
-		t.Fatalf("%q up to %d, %v", payloads(got), upTo, err)
+	if err != nil || upTo != 10 || !slices.Equal(contents(got), []string{"8", "9", "10"}) {
+		t.Fatalf("%q up to %d, %v", contents(got), upTo, err)
 	}
 	if err := stream.Purge(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	if got, upTo, err := replay(t, b, bus.ReplayRead{Filters: filters("a")}); err != nil || upTo != 10 || len(got) != 0 {
-		t.Fatalf("%q up to %d, %v", payloads(got), upTo, err)
+		t.Fatalf("%q up to %d, %v", contents(got), upTo, err)
 	}
 	put(t, js, "$TG.log.a", "11")
 	l.wait(t, 5)
@@ -318,8 +318,8 @@ func TestFollowSurvivesTheEndOfItsConsumer(t *testing.T) {
 		}
 	}
 	put(t, js, "$TG.log.a", "5")
-	if got := l.wait(t, 6); !slices.Equal(payloads(got), []string{"0", "1", "2", "3", "4", "5"}) {
-		t.Fatalf("%q", payloads(got))
+	if got := l.wait(t, 6); !slices.Equal(contents(got), []string{"0", "1", "2", "3", "4", "5"}) {
+		t.Fatalf("%q", contents(got))
 	}
 }
 

@@ -214,6 +214,9 @@ func (c *tailConsumer) deliver() bool {
 	t, d := c.tail, c.decoder
 	d.reset()
 	for i := range c.run {
+		if !t.wasWanted(c.run[i].seq, c.run[i].subject) {
+			continue
+		}
 		d.addStored(t.stream, &c.run[i], &t.bus.count)
 	}
 	if !t.advance(c.version, c.run[len(c.run)-1].seq) {
