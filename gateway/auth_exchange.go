@@ -119,8 +119,28 @@ func (s *shard) finishLogin(c *epoll.Conn, d *device, answer []byte) bool {
 	d.more.user = []byte(user)
 	l.exchange, l.final = nil, answer
 	s.connect(c, d, p)
-	l.connect, l.final = nil, nil
+	return s.endLogin(d)
+}
+
+// endLogin forgets what only CONNECT needed once that is answered; false: the connection does not go on.
+func (s *shard) endLogin(d *device) bool {
+	if d.awaits {
+		return true
+	}
+	d.login().connect, d.login().final = nil, nil
 	return d.state == stateLive
+}
+
+// reconnect goes on with a CONNECT that has waited for the record of its session.
+func (s *shard) reconnect(c *epoll.Conn, d *device) {
+	p := &s.packet
+	if r := mqtt.Decode(d.login().connect, 0, p); r != mqtt.Success {
+		panic("gateway: CONNECT decoded once and then not: " + r.String())
+	}
+	s.connect(c, d, p)
+	if d.login() != nil {
+		s.endLogin(d)
+	}
 }
 
 // nameMethod has CONNACK name the method and end the exchange [MQTT-4.12.0-5], [MQTT-4.12.0-6].

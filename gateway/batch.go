@@ -22,6 +22,9 @@ type batch struct {
 	refs  atomic.Int32
 	pool  *batchPool
 
+	seqs   []uint64 // of messages of a stream, their sequence numbers
+	stream uint16   // these are of
+
 	// Scratch of the bus publisher, the only consumer that asks for NATS header fields.
 	props mqtt.Properties
 	users []bus.UserProperty
@@ -33,9 +36,10 @@ type batchMsg struct {
 	expiresAtSec                        uint32
 	interest                            uint32 // bus interest that brought it from NATS; 0: from a device here
 	key                                 uint32 // session.Message.GroupKey
-	shard                               int16  // the only shard to take it; -1: all; nowhere: topic is a NATS subject, for NATS alone
+	shard                               int16  // the only shard to take it; -1: all; nowhere and unpublished: none
 	qos                                 uint8
 	retain                              bool
+	stored                              bool // the log has it; this is its copy for who listens on NATS
 }
 
 type span struct{ from, to uint32 }
@@ -66,7 +70,7 @@ func (b *batch) release() {
 	if cap(b.arena) > arenaKeepMax || cap(b.msgs)*batchMsgBytes > arenaKeepMax {
 		b.arena, b.msgs = nil, nil
 	}
-	b.arena, b.msgs = b.arena[:0], b.msgs[:0]
+	b.arena, b.msgs, b.seqs = b.arena[:0], b.msgs[:0], b.seqs[:0]
 	b.pool.mu.Lock()
 	defer b.pool.mu.Unlock()
 	if len(b.pool.free) < 64 {
@@ -119,9 +123,14 @@ func (b *batch) Message(i int, m *bus.Message) {
 		Topic: b.at(g.topic), Payload: b.at(g.payload), ClientID: b.at(g.client), User: b.at(g.user),
 		QoS: g.qos, Retain: g.retain,
 	}
-	if g.shard == nowhere {
+	switch g.shard {
+	case nowhere:
 		m.Topic, m.Subject = nil, m.Topic
+	case unpublished:
+		*m = bus.Message{}
+		return
 	}
+	m.Stored = g.stored
 	if g.expiresAtSec != 0 {
 		m.Fields.HasExpiry = true
 		m.Fields.ExpirySec = g.expiresAtSec - min(epoll.NowSec(), g.expiresAtSec) // less what it waited here [MQTT-3.3.2-6]

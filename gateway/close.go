@@ -45,7 +45,11 @@ func (s *shard) gone(c *epoll.Conn, d *device, ev *session.Event) {
 	}
 	s.out.Reset()
 	ev.Mark = s.claimOf(c.Slot()) // so that an older connection elsewhere does not end the session while its device is away
+	s.seen(sess)
 	sess.Step(s.loop.NowSec(), ev, &s.out)
+	if k := keeperOf(sess); k != nil && !sess.Gone() {
+		s.save(k, nil)
+	}
 	s.tellHeld(sess, false)
 	s.applyTable(&s.out)
 }

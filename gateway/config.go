@@ -23,6 +23,7 @@ type Config struct {
 	MQTT      MQTT          `yaml:"mqtt" doc:"what MQTT clients are told and held to"`
 	WebSocket WebSocket     `yaml:"websocket" doc:"WebSocket and plain devices on it"`
 	Session   SessionCfg    `yaml:"session" doc:"what is kept for a device"`
+	Durable   Durable       `yaml:"durable" doc:"what QoS 1 and 2 mean, and what outlives this process"`
 
 	AutoSubscribe []AutoSubscribe `yaml:"auto_subscribe" doc:"subscriptions that devices get as they connect"`
 	TopicRewrite  []TopicRewrite  `yaml:"topic_rewrite" doc:"topics of devices that are taken for others; the first rule that matches decides"`
@@ -172,6 +173,9 @@ func Default() Config {
 		Session: SessionCfg{
 			ExpiryMax: 24 * time.Hour, QueueCountMax: 1000, QueueBytesMax: 1 << 20, QueuePolicy: "drop-oldest", LastValue: []string{}, Max: 1_000_000, BytesMax: 256 << 20,
 		},
+		Durable: Durable{
+			Default: "auto", Routes: []string{}, Sessions: true, LogAge: 72 * time.Hour, LogBytes: 8 << 30, Sync: "page-cache", SyncInterval: time.Second,
+		},
 		Limits: Limits{
 			ConnectBytesMax: 16 << 10, PacketBytesMax: 1 << 20, ConnectTime: 10 * time.Second, PacketTime: 30 * time.Second,
 			BatchBytesMax: 1 << 20, StallTime: 30 * time.Second, SubscriptionsMax: 1000, RequestsMax: 16,
@@ -209,6 +213,7 @@ func (c *Config) Validate() []*FieldError {
 	c.validateRewrites(&v)
 	c.validateShared(&v)
 	c.validateLastValue(&v)
+	c.validateDurable(&v)
 	if c.Admin != "" {
 		if _, err := ResolveAddr(c.Admin); err != nil {
 			v.add("admin", err.Error(), "an address such as 127.0.0.1:8080, or empty for none")

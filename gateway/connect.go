@@ -106,7 +106,9 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	now := s.loop.NowSec()
 	assigned := len(q.ClientID) == 0
 	if assigned {
-		q.ClientID = s.assignClientID()
+		if q.ClientID = s.assigned(c); q.ClientID == nil {
+			q.ClientID = s.assignClientID()
+		}
 	}
 	in := session.Connect{
 		ClientID: q.ClientID, CleanStart: q.CleanStart, Version: uint8(p.Version), ReceiveMax: 65535,
@@ -136,8 +138,15 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 		}
 		in.Will = &will
 	}
+	var record *opening
+	if in.Durable = s.gw.durable.keepsSessions() && (in.ExpirySec > 0 || !in.CleanStart); in.Durable {
+		ok := false
+		if record, ok = s.opens(c, d, q); !ok {
+			return
+		}
+	}
 	s.out.Reset()
-	sess, present := s.table.Open(now, &in, uint64(c.Handle()), &s.out)
+	sess, present := s.openSession(c, &in, record)
 	if sess == nil {
 		s.out.Reset()
 		s.refuse(c, d, refusedSessions.code(), refusedSessions.text())
@@ -152,7 +161,7 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	}
 	s.count.live[d.kind()]++
 	s.count.connects++
-	s.claim(c, sess, q.CleanStart)
+	s.claim(c, sess, q.CleanStart, record)
 	// CONNACK comes first [MQTT-3.2.0-1], what is in flight second, and then what the connect set off, which may be a will for
 	// this very session.
 	if !s.acknowledgeConnect(c, d, p, asked, present, assigned) {
@@ -162,6 +171,10 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	sess.Step(now, &s.event, &s.out)
 	if s.apply(c, d, &s.out) {
 		s.autoSubscribe(c, d)
+	}
+	if k := keeperOf(sess); k != nil && !c.Closing() {
+		s.refill(k)
+		s.catchUp(sess)
 	}
 }
 

@@ -31,7 +31,7 @@ func (s *shard) mayDeflate(path []byte, _ string) bool {
 // onWhole hands a whole message on, inflated if it came compressed; false: the connection is closed, or the
 // uplink has no room and payload is to be offered again as it is.
 func (s *shard) onWhole(c *epoll.Conn, d *device, op ws.Op, payload []byte) bool {
-	if d.wire != wireEcho && s.uplink.full() { // asked first: what waits is inflated once
+	if d.wire != wireEcho && s.full() { // asked first: what waits is inflated once
 		s.pausePublisher(c, d)
 		c.PauseRead()
 		return false

@@ -32,6 +32,7 @@ type device struct {
 	whole   bool   // there is one: the first decoded bytes of the tail
 
 	unwelcome bool // there is no room for it: it is only told so
+	awaits    bool // its CONNECT waits for the record of its session, see shard.openings
 }
 
 // deviceMore is what only some devices need.
@@ -147,6 +148,8 @@ func (s *shard) deadline(d *device) uint32 {
 	switch {
 	case d.state == stateOpening && d.unwelcome:
 		return d.lastSec + refusalSec
+	case d.state == stateOpening && d.awaits:
+		return d.lastSec + openSec + 1
 	case d.state == stateOpening || d.state == stateMoving:
 		return d.lastSec + uint32(s.cfg.Limits.ConnectTime.Seconds()) + 1 // the clock ticks in seconds: late rather than early
 	case d.state == stateDraining:
@@ -182,6 +185,8 @@ func (s *shard) OnTimeout(c *epoll.Conn) {
 	case at == 0:
 	case d.state == stateLive && d.talks() && d.more.talk.tokenSec != 0 && now >= d.more.talk.tokenSec:
 		s.close(c, d, reasonTokenExpired)
+	case d.state == stateOpening && d.awaits && now >= at:
+		s.giveUpOpening(c, d)
 	case now < at || c.Paused() || now < s.graceSec:
 		// It was heard since, or it is we who did not listen.
 		c.Arm(max(at, now+1))

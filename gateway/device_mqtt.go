@@ -27,11 +27,11 @@ func (s *shard) onPackets(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 		if n == 0 {
 			break
 		}
-		if s.mustWait(c) {
+		if d.awaits || s.mustWait(c) {
 			d.partialSec = 0
 			return p
 		}
-		if d.state == stateLive && mqtt.Type(packet[0]>>4) == mqtt.TypePublish && s.uplink.full() {
+		if d.state == stateLive && mqtt.Type(packet[0]>>4) == mqtt.TypePublish && s.full() {
 			return s.waitForRoom(c, d, p)
 		}
 		switch {
@@ -175,6 +175,9 @@ func (s *shard) apply(c *epoll.Conn, d *device, out *session.Out) bool {
 	for _, m := range out.Publishes {
 		s.route(m)
 	}
+	if out.Asks() {
+		s.afterStep(d.sess, out)
+	}
 	s.countDrops(out)
 	if out.Close {
 		r := mqtt.Reason(out.CloseReason)
@@ -207,11 +210,21 @@ func (s *shard) onPublish(c *epoll.Conn, d *device, p *mqtt.Packet, ev *session.
 		return true
 	}
 	ev.Kind, ev.Msg, ev.QoS, ev.Dup = session.Publish, m, p.QoS, p.Dup
-	if !s.step(c, d, ev) || p.QoS == 0 {
+	if p.QoS == 0 {
+		return s.step(c, d, ev)
+	}
+	ref := &s.storing.ref
+	*ref = storeRef{packetID: p.PacketID, token: s.storing.next(), exactly: p.QoS == 2 && keeperOf(d.sess) != nil}
+	token := ref.token
+	ev.Token = token
+	goesOn := s.step(c, d, ev)
+	later := ref.taken
+	*ref = storeRef{}
+	if !goesOn || later {
 		return !c.Closing()
 	}
 	// The message is in the tick's batch and in the sessions here: it is taken over.
-	*ev = session.Event{Kind: session.Accepted, PacketID: p.PacketID}
+	*ev = session.Event{Kind: session.Accepted, PacketID: p.PacketID, Token: token}
 	return s.step(c, d, ev)
 }
 
@@ -331,6 +344,7 @@ func (s *shard) topicFault(topic []byte, first refusal) refusal {
 func (s *shard) sessionFilters(d *device, in []mqtt.Filter, tooMany refusal) []session.Filter {
 	s.work += len(in) * filterWork
 	s.filters, s.refused, s.rewritten = s.filters[:0], s.refused[:0], s.rewritten[:0]
+	since := s.since(d.sess)
 	for i, f := range in {
 		f.Topic = s.rewriteFilter(f.Topic, d.sess.ClientID())
 		refused := s.checkFilter(f.Topic)
@@ -340,7 +354,7 @@ func (s *shard) sessionFilters(d *device, in []mqtt.Filter, tooMany refusal) []s
 		s.refused = append(s.refused, refused)
 		s.filters = append(s.filters, session.Filter{
 			Topic: f.Topic, QoS: f.QoS, NoLocal: f.NoLocal, RetainAsPublished: f.RetainAsPublished,
-			RetainHandling: f.RetainHandling, Refuse: uint8(refused.code()),
+			RetainHandling: f.RetainHandling, Refuse: uint8(refused.code()), Since: since,
 		})
 	}
 	return s.filters

@@ -17,15 +17,18 @@ func (g *Gateway) receive(ms []bus.Inbound) {
 	for i := range ms {
 		in := &ms[i]
 		to, key, ok := g.interests.route(in.Interest, in.Topic, in.ClientID)
-		if !ok || bus.Reserved(in.Topic) {
+		switch {
+		case !ok || bus.Reserved(in.Topic):
 			g.noMember.Add(1)
 			continue
+		case to < 0 && (in.Stored || g.durable.of(in.Topic) > inLog):
+			continue // the tail of its stream brings it
 		}
 		g.addInbound(b, in, to, key)
 	}
 	b.refs.Store(int32(len(g.shards)))
 	for _, s := range g.shards {
-		g.deliverBatch(s, b)
+		g.putNote(s, note{batch: b}, b.release)
 	}
 }
 
@@ -47,14 +50,14 @@ func (g *Gateway) addInbound(b *batch, in *bus.Inbound, to int16, key uint32) {
 	msg.interest, msg.shard = in.Interest, to
 }
 
-// deliverBatch waits for room in the shard's inbox, or until the gateway stops.
-func (g *Gateway) deliverBatch(s *shard, b *batch) {
+// putNote waits for room in the shard's inbox, or until the gateway stops; then lost is called.
+func (g *Gateway) putNote(s *shard, n note, lost func()) {
 	room := make(chan struct{}, 1)
-	for !s.inbox.put(s.loop, note{batch: b}, func() { room <- struct{}{} }) {
+	for !s.inbox.put(s.loop, n, func() { room <- struct{}{} }) {
 		select {
 		case <-room:
 		case <-g.stopped:
-			b.release()
+			lost()
 			return
 		}
 	}

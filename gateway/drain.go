@@ -81,7 +81,7 @@ func (s *shard) drain(budget *atomic.Int64) (left, said int) {
 			said++
 		}
 	})
-	return s.loop.Stats().Conns + len(s.moving) + s.uplink.heldBatches(), said
+	return s.loop.Stats().Conns + len(s.moving) + s.uplink.heldBatches() + s.storing.pending + s.saving, said
 }
 
 // flushTime is how long a stopping gateway waits at least for NATS to take what devices published.
@@ -93,6 +93,9 @@ func (g *Gateway) flush() error {
 	defer cancel()
 	lost := 0
 	for _, s := range g.shards {
+		for !s.retryStoring() && ctx.Err() == nil {
+			time.Sleep(drainStep)
+		}
 		toNATS := &s.uplink.outlets[0]
 		for len(toNATS.backlog) > 0 {
 			if toNATS.offer(toNATS.backlog[0]) {
@@ -109,6 +112,7 @@ func (g *Gateway) flush() error {
 			}
 		}
 	}
+	g.awaitSaves(ctx)
 	err := g.bus.Close(ctx)
 	if lost > 0 {
 		err = errors.Join(err, fmt.Errorf("%d messages of devices were not taken by NATS before the end", lost))

@@ -30,6 +30,7 @@ type Gateway struct {
 	sys       *sysTopics
 	room      room
 	claims    *claims // nil where there can be no other gateway
+	durable   *durability
 	methods   map[string]auth.Method
 	admin     *admin
 	addrs     Addrs
@@ -96,6 +97,8 @@ func New(cfg Config, log zerolog.Logger) (g *Gateway, err error) {
 	g.interests = newInterests(g.cfg.Loops, g.interestActive)
 	g.interests.shared = newSharedStrategies(&cfg.MQTT)
 	g.claims = newClaims(g)
+	g.durable = newDurability(&cfg.Durable)
+	g.interests.tails.gw = g
 	if err := g.openBus(); err != nil {
 		return nil, err
 	}
@@ -105,6 +108,7 @@ func New(cfg Config, log zerolog.Logger) (g *Gateway, err error) {
 			g = nil
 		}
 	}()
+	g.openDurability()
 	if err = g.openShards(); err != nil {
 		return g, err
 	}
@@ -134,6 +138,7 @@ func (g *Gateway) openBus() (err error) {
 	o := bus.Options{
 		Node: g.cfg.Node, HeaderUser: n.HeaderUser, HeaderNode: n.HeaderNode, PendingBytesMax: n.UplinkBytesMax,
 		Receive: g.receive, OnStatus: g.natsStatus, Logf: g.natsLog,
+		Durable: g.busDurable(), ReceiveLog: g.receiveLog,
 	}
 	if n.URL == "embedded" {
 		o.Embedded, o.ListenAddr, o.DataDir = true, n.Listen, g.cfg.Data
@@ -237,6 +242,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	for _, s := range g.shards {
 		go func() {
 			err := s.loop.Run()
+			s.flushStoring()
 			s.uplink.flush(s.loop.Now()) // wills of devices that the end of the loop closed
 			ended <- err
 		}()

@@ -12,8 +12,10 @@ const inboxNotesMax = 4096
 
 // note is one thing another goroutine tells a shard. A small value: it is copied.
 type note struct {
-	batch *batch         // messages of another shard or from NATS
-	do    func(s *shard) // anything rare: a connection moving in, a scrape, a drain step
+	batch  *batch         // messages of another shard or from NATS
+	tail   tailMark       // of batch, when it is what the tail of a stream brings
+	stored *storeBatch    // what became of messages that were to be stored
+	do     func(s *shard) // anything rare: a connection moving in, a scrape, a drain step
 }
 
 // inbox is the one door into a shard. put is safe from any goroutine, drain is the owner's.

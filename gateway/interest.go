@@ -37,6 +37,7 @@ type interests struct {
 	bus    *bus.Bus
 	active func(e *interest) // tells the shards that wait; registry goroutine
 	shared sharedStrategies
+	tails  following
 }
 
 // interest is one entry. Guarded by interests.mu.
@@ -230,6 +231,7 @@ func (x *interests) run(ctx context.Context, b *bus.Bus, failed func(op string, 
 		case <-ctx.Done():
 			return
 		case <-x.wake:
+		case <-x.tails.retry:
 		}
 		x.apply(ctx, x.takeOps(), failed)
 	}
@@ -250,6 +252,7 @@ func (x *interests) apply(ctx context.Context, ops []interestOp, failed func(op 
 			failed("subscribe", err)
 		}
 	}
+	x.tails.update(x)
 	if !added {
 		return
 	}

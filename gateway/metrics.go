@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/tidegate/tidegate/bus"
 	"github.com/tidegate/tidegate/epoll"
 	"github.com/tidegate/tidegate/gateway/mqtt"
 	"github.com/tidegate/tidegate/session"
@@ -49,6 +50,9 @@ type counters struct {
 	aliasBytesIn, aliasBytesOut                               int64 // topics kept for aliases
 	aliasBytesSaved                                           uint64
 	callsRefused                                              uint64
+	stored                                                    [bus.StoreGivenUp + 1]uint64 // answers for messages to be stored
+	recordsWritten, recordsFenced                             uint64
+	fellBehind, catchUpReads, replayed                        uint64
 }
 
 // snapshot is what one shard tells a scrape.
@@ -59,6 +63,7 @@ type snapshot struct {
 	queued, queuedBytes, keptBytes  int
 	heldBatches, pausedPublishers   int
 	replays, orphans                int
+	storePending, openings          int
 	expired                         uint64        // sessions whose time was over
 	lag                             time.Duration // how long the loop took to answer
 }
@@ -70,7 +75,7 @@ func (s *shard) snapshot() snapshot {
 		queued: s.table.Queued(), queuedBytes: s.table.QueuedBytes(), keptBytes: s.table.KeptBytes(),
 		heldBatches: s.uplink.heldBatches(), pausedPublishers: len(s.uplink.paused), replays: len(s.replays),
 		expired: s.table.Expired(),
-		orphans: s.table.Orphans(),
+		orphans: s.table.Orphans(), storePending: s.storing.pending, openings: len(s.openings),
 	}
 }
 
@@ -175,6 +180,15 @@ var metricTable = []struct {
 	{"gateway_loop_lag_seconds", "How long the loop took to answer this scrape.", []string{"loop"}},
 	{"gateway_loop_late_total", "Ticks that came seconds late.", []string{"loop"}},
 	{"gateway_data_free_bytes", "Free space where the embedded NATS keeps its streams.", nil},
+	{"gateway_store_ready", "1 while the log and the buckets are there.", nil},
+	{"gateway_store_answers_total", "Messages of devices that were to be stored, by what became of them.", []string{"result"}},
+	{"gateway_store_pending_batches", "Batches of messages that are not stored yet.", nil},
+	{"gateway_session_records_total", "Records of persistent sessions written, and writes that another gateway had forestalled (fenced).", []string{"what"}},
+	{"gateway_session_records_pending", "Records on their way to NATS.", nil},
+	{"gateway_connects_waiting", "CONNECTs that wait for the record of their session.", nil},
+	{"gateway_sessions_behind_total", "Times a live session could not take what came and went on reading from the log.", nil},
+	{"gateway_catch_up_reads_total", "Reads of what sessions had missed.", nil},
+	{"gateway_messages_replayed_total", "Messages that sessions had missed and got from the log.", nil},
 	{"gateway_nats_connected", "1 while NATS is connected.", nil},
 	{"gateway_nats_reconnects_total", "Times the connection to NATS came back.", nil},
 	{"gateway_nats_published_total", "Messages handed to NATS.", nil},
@@ -227,6 +241,7 @@ func (k *collector) Collect(ch chan<- prometheus.Metric) {
 	e.devices(&sum)
 	e.messages(&sum)
 	e.nats(k.g)
+	e.durable(&sum, k.g)
 	topics, bytes := k.g.retained.size()
 	e.gauge("gateway_connections_max", float64(k.g.room.max))
 	e.gauge("gateway_retained_messages", float64(topics))

@@ -70,6 +70,7 @@ func (s *snapshot) add(o *snapshot) {
 			sum.to[i] += sum.from[i]
 		}
 	}
+	s.addDurable(o)
 	for i := range s.live {
 		s.live[i] += o.live[i]
 	}

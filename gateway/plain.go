@@ -14,7 +14,7 @@ import (
 func (s *shard) openPlain(c *epoll.Conn, d *device) {
 	id := d.more.clientID
 	s.out.Reset()
-	sess, _ := s.table.Open(s.loop.NowSec(), &session.Connect{ClientID: id, CleanStart: true, Version: uint8(mqtt.V5), InboundMax: uint16(s.boundsOf(c).ReceiveMax)}, uint64(c.Handle()), &s.out)
+	sess, _ := s.openSession(c, &session.Connect{ClientID: id, CleanStart: true, Version: uint8(mqtt.V5), InboundMax: uint16(s.boundsOf(c).ReceiveMax)}, nil)
 	if sess == nil {
 		s.out.Reset()
 		s.close(c, d, reasonQuota)
@@ -24,7 +24,7 @@ func (s *shard) openPlain(c *epoll.Conn, d *device) {
 	d.sess, d.state, d.lastSec = sess, stateLive, s.loop.NowSec()
 	s.count.live[d.kind()]++
 	s.count.connects++
-	s.claim(c, sess, true)
+	s.claim(c, sess, true, nil)
 	s.applyTable(&s.out)
 	s.scratch2 = appendPattern(s.scratch2[:0], s.cfg.WebSocket.DownTopic, string(id))
 	s.filters = append(s.filters[:0], session.Filter{Topic: s.scratch2})

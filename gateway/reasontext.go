@@ -126,6 +126,7 @@ const (
 	refusedAuthMethod
 	refusedAnonymous
 	refusedSessions
+	refusedUnavailable
 	refusedFull
 	refusedDraining
 	refusedReserved
@@ -164,6 +165,7 @@ var refusals = [refusalCount]struct {
 	refusedClientID:      {mqtt.ClientIdentifierNotValid, "client id is empty, which MQTT 3.1.1 allows with clean session only"},
 	refusedAuthMethod:    {mqtt.BadAuthenticationMethod, "this Authentication Method is not offered"},
 	refusedAnonymous:     {mqtt.NotAuthorized, "this gateway takes only clients that authenticate with a method it knows (auth.anonymous: nobody)"},
+	refusedUnavailable:   {mqtt.ServerUnavailable, "the session cannot be read from NATS now; try again later"},
 	refusedSessions:      {mqtt.QuotaExceeded, "more sessions than session.max; try again later"},
 	refusedFull:          {mqtt.QuotaExceeded, "more connections than limits.connections_max or descriptors allow; try again later"},
 	refusedDraining:      {mqtt.ServerUnavailable, "the gateway is stopping; connect again"},

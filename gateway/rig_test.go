@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -31,6 +32,9 @@ func start(t *testing.T, mods ...func(c *Config)) *rig {
 	cfg.Data = t.TempDir()
 	cfg.Drain.Rate = 0
 	cfg.Diagnostics = true
+	if d := os.Getenv("TIDEGATE_TEST_DURABLE"); d != "" { // the whole suite with another default
+		cfg.Durable.Default = d
+	}
 	for _, mod := range mods {
 		mod(&cfg)
 	}

@@ -27,10 +27,19 @@ func (s *shard) route(m *session.Message) {
 	if m.From != nil {
 		client = m.From.ClientID()
 	}
-	if !s.uplink.add(m, client) {
+	to := s.gw.durable.of(m.Topic)
+	switch {
+	case to >= inLog && m.QoS > 0:
+		if !s.store(m, to, client) {
+			s.count.willsLost++
+		}
+		return // it comes back by the tail
+	case !s.uplink.add(m, client):
 		s.count.willsLost++
 	}
-	s.fanOut(m, 0)
+	if to <= inLog { // what a user's stream takes off NATS comes by its tail
+		s.fanOut(m, 0)
+	}
 }
 
 // takeBatch delivers messages of another shard, or from NATS, to the sessions here.
@@ -70,7 +79,7 @@ func (s *shard) fanOut(m *session.Message, interest uint32) {
 		}
 		ev := &s.devent
 		ev.Kind, ev.Msg, ev.QoS, ev.SubIDs = session.Deliver, m, t.QoS, t.SubIDs
-		ev.Group, ev.Orphan = 0, false
+		ev.Group, ev.Orphan, ev.Replay = 0, false, false
 		// The flag tells old from new: a live message carries it only to those who asked for it [MQTT-3.3.1-8], [MQTT-3.3.1-9], [MQTT-3.3.1-12], [MQTT-3.3.1-13].
 		ev.Retain = m.Retain && t.RetainAsPublished
 		s.deliverTo(t.Session, ev)
@@ -91,7 +100,7 @@ func (s *shard) giveToGroup(m *session.Message, interest uint32, orphan bool) bo
 	}
 	m.LastValue = s.lastValues.has(m.Topic)
 	ev := &s.devent
-	ev.Group, ev.Orphan = interest, orphan
+	ev.Group, ev.Orphan, ev.Replay = interest, orphan, false
 	ev.Kind, ev.Msg, ev.QoS, ev.SubIDs = session.Deliver, m, sub.QoS, s.subIDs[:0]
 	if sub.ID != 0 {
 		s.subIDs = append(s.subIDs[:0], sub.ID)
@@ -102,8 +111,8 @@ func (s *shard) giveToGroup(m *session.Message, interest uint32, orphan bool) bo
 	return true
 }
 
-// deliverTo gives one message to one session, and what comes of it to its connection.
-func (s *shard) deliverTo(sess *session.Session, ev *session.Event) {
+// deliverTo gives one message to one session, and what comes of it to its connection; false: it could not take what it had missed.
+func (s *shard) deliverTo(sess *session.Session, ev *session.Event) (taken bool) {
 	c := s.loop.Conn(epoll.Handle(sess.Owner()))
 	ev.Congested = c != nil && c.Unsent() > s.cfg.Limits.BatchBytesMax
 	sess.Step(s.loop.NowSec(), ev, &s.dout)
@@ -113,9 +122,14 @@ func (s *shard) deliverTo(sess *session.Session, ev *session.Event) {
 			s.doomed = append(s.doomed, doomed{c.Handle(), reasonOfMQTT(mqtt.Reason(s.dout.CloseReason))})
 		}
 	}
+	if s.dout.Asks() {
+		s.afterStep(sess, &s.dout)
+	}
 	s.countDrops(&s.dout)
+	taken = !s.dout.Full
 	s.dout.Reset()
 	if c != nil && ev.QoS > 0 && sess.Pending() {
 		s.goOnLater(c)
 	}
+	return taken
 }

@@ -120,10 +120,16 @@ func (s *shard) proceed(c *epoll.Conn, d *device) {
 		d.sess.Step(s.loop.NowSec(), &s.devent, &s.dout)
 		s.countDrops(&s.dout)
 		s.applySends(c, d, d.sess, &s.dout)
+		if s.dout.Asks() {
+			s.afterStep(d.sess, &s.dout)
+		}
 	}
 	s.dout.Reset()
 	if d.sess == nil {
 		return
+	}
+	if d.sess.Behind() {
+		s.catchUp(d.sess)
 	}
 	if d.sess.Pending() {
 		s.goOnLater(c)

@@ -24,6 +24,7 @@ type shard struct {
 	devices epoll.Chunks[device] // by connection slot
 	table   *session.Table
 	uplink  uplink
+	storing storing
 	holding map[epoll.Handle]int // SUBACKs that wait for NATS, by connection
 	wanted  wanted               // what the other shards may know of the sessions' filters
 	count   counters
@@ -54,6 +55,12 @@ type shard struct {
 	owing      bool                 // there are such
 	behind     map[string]*audience // those of audiences with watchers that have missed something
 	told       int                  // changes told in this tick
+
+	openings  map[epoll.Handle]*opening // CONNECTs that wait for the record of their session
+	tailAt    []uint64                  // by stream: the last that its tail has brought here
+	saving    int                       // records under way to NATS
+	checkFrom uint32                    // connections from this slot on are next to have their records written
+	later     []func()                  // reads that have failed, for the next second
 
 	listeners []listenerKind // by the loop's listener index
 	upgrade   ws.Policy
@@ -119,6 +126,7 @@ func newShard(g *Gateway, index int) (*shard, error) {
 		holding: map[epoll.Handle]int{}, interests: map[string]*shardInterest{}, interestByID: map[uint32]*shardInterest{},
 		replays: map[*session.Subscription]*replay{}, replaysWaiting: map[*session.Session][]*replay{},
 		rewrites: newRewriteRules(g.cfg.TopicRewrite),
+		openings: map[epoll.Handle]*opening{}, tailAt: make([]uint64, len(g.durable.logAt)),
 	}
 	limits := sessionLimits(&g.cfg, g.bounds)
 	limits.Strategy, limits.GroupStrategies = g.interests.shared.usual, g.interests.shared.named
@@ -167,13 +175,25 @@ func (g *Gateway) home(clientID []byte) *shard {
 // OnWake is part of epoll.Ticker: what other goroutines left.
 func (s *shard) OnWake() {
 	s.inbox.drain(func(n *note) {
-		if n.batch != nil {
+		switch {
+		case n.stored != nil:
+			s.takeStored(n.stored)
+		case n.tail.seq != 0:
+			s.takeTail(n.batch, n.tail)
+		case n.batch != nil:
 			s.takeBatch(n.batch)
-			return
+		default:
+			n.do(s)
 		}
-		n.do(s)
 	})
-	if s.uplink.room.Swap(false) && s.uplink.retry() {
+	uplink, storing := s.uplink.room.Swap(false), s.storing.room.Swap(false)
+	if storing {
+		s.retryStoring()
+	}
+	if uplink {
+		s.uplink.retry()
+	}
+	if (uplink || storing) && !s.full() {
 		s.resumePublishers()
 	}
 }
@@ -209,14 +229,15 @@ func (s *shard) OnTickEnd() {
 	if len(s.runs) > 0 {
 		s.endRuns()
 	}
+	wasFull := s.full()
+	s.flushStoring()
 	if until, gathers := s.uplink.gathers(s.loop.Now()); gathers {
 		s.loop.WakeAt(until)
-		return
+	} else {
+		s.uplink.flush(s.loop.Now())
+		s.loop.WakeAt(0)
 	}
-	wasFull := s.uplink.full()
-	s.uplink.flush(s.loop.Now())
-	s.loop.WakeAt(0)
-	if wasFull && !s.uplink.full() && len(s.uplink.paused) > 0 {
+	if wasFull && !s.full() && len(s.uplink.paused) > 0 {
 		s.resumePublishers()
 		s.loop.Wake() // what they left unread is offered in the next tick
 	}
@@ -248,10 +269,22 @@ func (s *shard) everySecond(now uint32) {
 	s.out.Reset()
 	s.table.Tick(now, &s.out)
 	s.applyTable(&s.out)
+	if s.gw.durable.keepsSessions() {
+		s.checkpoint(now)
+	}
+	later := s.later
+	s.later = nil
+	for _, f := range later {
+		f()
+	}
 }
+
+// full tells that publishers must not be read now.
+func (s *shard) full() bool { return s.uplink.full() || s.storing.full() }
 
 // applyTable carries out effects that belong to no connection: wills that are due, filters of sessions that ended.
 func (s *shard) applyTable(out *session.Out) {
+	s.keepRecords(out.Records)
 	s.applyInterests(out.Interests)
 	for _, m := range out.Publishes {
 		s.route(m)

@@ -192,7 +192,7 @@ func TestSharedMemberLeavesAhead(t *testing.T) {
 		g := b.add(&session.Message{Topic: []byte("s/x"), Payload: []byte(payload), QoS: 1})
 		g.interest, g.shard = id, 0
 		b.refs.Store(1)
-		r.gw.deliverBatch(r.gw.shards[0], b)
+		r.gw.putNote(r.gw.shards[0], note{batch: b}, b.release)
 	}
 	late("one")
 	stays.gets("s/x", "one")

@@ -18,6 +18,7 @@ type shardInterest struct {
 	refs   int32
 	active bool
 	held   []*heldSuback
+	behind []*session.Session // that go on reading what they missed once NATS knows it
 }
 
 // heldSuback is a SUBACK that waits until NATS knows the subscription, so that a device that has it misses nothing
@@ -27,6 +28,7 @@ type heldSuback struct {
 	missing int
 	packet  []byte
 	replays []session.Replay
+	sess    *session.Session // whose record is to be written before; nil: none
 }
 
 // shape is the filter that is asked of NATS for a session's filter: a level with the client id becomes +, so
@@ -173,11 +175,30 @@ func (s *shard) confirm(e *shardInterest) {
 		if h.missing--; h.missing > 0 {
 			continue
 		}
-		s.released(h.owner)
-		// What was unsubscribed meanwhile gets no retained messages [MQTT-3.10.4-2].
-		h.replays = slices.DeleteFunc(h.replays, func(want session.Replay) bool { return !want.Sub.Held() })
-		s.finishSubscribe(s.loop.Conn(h.owner), h.packet, h.replays)
+		s.keepHeld(h)
 	}
+	behind := e.behind
+	e.behind = nil
+	for _, sess := range behind {
+		s.catchUp(sess)
+	}
+}
+
+// keepHeld has the SUBACK of a session that is kept wait for its record as well.
+func (s *shard) keepHeld(h *heldSuback) {
+	if h.sess != nil && keeperOf(h.sess) != nil {
+		s.save(keeperOf(h.sess), h)
+		return
+	}
+	s.finishHeld(h)
+}
+
+// finishHeld sends a SUBACK that has waited.
+func (s *shard) finishHeld(h *heldSuback) {
+	s.released(h.owner)
+	// What was unsubscribed meanwhile gets no retained messages [MQTT-3.10.4-2].
+	h.replays = slices.DeleteFunc(h.replays, func(want session.Replay) bool { return !want.Sub.Held() })
+	s.finishSubscribe(s.loop.Conn(h.owner), h.packet, h.replays)
 }
 
 // finishOrHold carries out what Subscribe left in s.out: the answer goes out now, or once NATS knows every new filter.
@@ -189,7 +210,8 @@ func (s *shard) finishOrHold(c *epoll.Conn, answer []byte) {
 		s.closeSaying(c, s.devices.At(c.Slot()), reasonOfMQTT(r), stepText(mqtt.TypeSubscribe, r))
 		return
 	}
-	if len(held) == 0 {
+	save := s.out.Save
+	if len(held) == 0 && !save {
 		s.finishSubscribe(c, answer, s.out.Replays)
 		return
 	}
@@ -198,6 +220,13 @@ func (s *shard) finishOrHold(c *epoll.Conn, answer []byte) {
 		replays: append([]session.Replay(nil), s.out.Replays...),
 	}
 	s.holding[h.owner]++
+	if save {
+		h.sess = s.devices.At(c.Slot()).sess
+	}
+	if len(held) == 0 {
+		s.keepHeld(h)
+		return
+	}
 	for _, e := range held {
 		e.held = append(e.held, h)
 	}

@@ -82,7 +82,7 @@ func (y *sysTopics) publish(up time.Duration) {
 	}
 	b.refs.Store(int32(len(y.g.shards)))
 	for _, s := range y.g.shards {
-		y.g.deliverBatch(s, b)
+		y.g.putNote(s, note{batch: b}, b.release)
 	}
 }
 

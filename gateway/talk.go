@@ -65,7 +65,7 @@ func (s *shard) onTalk(c *epoll.Conn, d *device, op ws.Op, frame []byte) bool {
 // endsTurn tells whether the rest of an array waits: for room in the uplink, or for the next tick after so much work. Reading the array
 // is no part of that, or a long one would be read again for each of its commands.
 func (s *shard) endsTurn(c *epoll.Conn, d *device, work int) bool {
-	if s.uplink.full() {
+	if s.full() {
 		s.pausePublisher(c, d)
 		c.PauseRead()
 		return true

@@ -41,7 +41,7 @@ func (s *shard) onConnectCommand(c *epoll.Conn, d *device, cmd *command.Command)
 		ExpirySec:  s.boundsOf(c).expirySec(cmd.ResumeSec),
 	}
 	s.out.Reset()
-	sess, present := s.table.Open(now, &in, uint64(c.Handle()), &s.out)
+	sess, present := s.openSession(c, &in, nil)
 	if sess == nil {
 		s.out.Reset()
 		s.count.refusedConnects++
@@ -53,7 +53,7 @@ func (s *shard) onConnectCommand(c *epoll.Conn, d *device, cmd *command.Command)
 	d.more.clientID, d.more.talk.arrays = nil, cmd.Batch
 	s.count.live[d.kind()]++
 	s.count.connects++
-	s.claim(c, sess, in.CleanStart)
+	s.claim(c, sess, in.CleanStart, nil)
 	// The answer comes first, then what the connect set off, then what is owed.
 	answer.Session = s.gw.appendSessionToken(nil, sess)
 	answer.Resumed, answer.ResumeSec = present, sess.ExpirySec()

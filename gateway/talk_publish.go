@@ -42,10 +42,18 @@ func (s *shard) publishCommand(c *epoll.Conn, d *device, cmd *command.Command, t
 		s.fail(c, d, cmd, e)
 		return true
 	}
-	s.ok(c, d, cmd)
-	// What it publishes is taken over here and now, so that the session need not remember a QoS 1 message to acknowledge it.
+	// What is not stored is taken over here and now; the session need not remember a QoS 1 message to acknowledge it.
+	later := m.QoS > 0 && !isCall(m.Topic) && s.gw.durable.of(m.Topic) >= inLog
+	if !later {
+		s.ok(c, d, cmd)
+	}
 	s.event = session.Event{Kind: session.Publish, Msg: m}
-	return s.step(c, d, &s.event)
+	if later {
+		s.storing.ref = storeRef{token: s.storing.next(), command: cmd.ID, commands: true}
+	}
+	goesOn := s.step(c, d, &s.event)
+	s.storing.ref = storeRef{}
+	return goesOn
 }
 
 // refuseCommand is why a message is not taken, or nil; it fills in the properties.

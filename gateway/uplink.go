@@ -59,8 +59,12 @@ func (u *uplink) add(m *session.Message, client string) bool {
 	return true
 }
 
-// nowhere is a shard that there is not: the message is for NATS alone.
-const nowhere = math.MaxInt16
+// Shards that there are not. Of a message for nowhere the topic is a NATS subject, and it is for NATS alone; an unpublished one is for
+// nobody any more.
+const (
+	nowhere     = math.MaxInt16
+	unpublished = math.MaxInt16 - 1
+)
 
 // addRaw takes a message whose topic is a NATS subject, for NATS alone.
 func (u *uplink) addRaw(m *session.Message, client string) bool {
@@ -124,16 +128,24 @@ func (u *uplink) flush(now int64) {
 			continue
 		}
 		o.wanted = false
-		if len(o.backlog) == 0 && o.offer(b) {
-			continue
-		}
-		if len(o.backlog) == 0 {
-			u.blocked++
-		}
-		o.backlog = append(o.backlog, b)
-		u.held += b.Bytes()
+		u.hand(o, b)
 	}
 }
+
+// hand gives a consumer a batch, or keeps it until it can be given.
+func (u *uplink) hand(o *outlet, b *batch) {
+	if len(o.backlog) == 0 && o.offer(b) {
+		return
+	}
+	if len(o.backlog) == 0 {
+		u.blocked++
+	}
+	o.backlog = append(o.backlog, b)
+	u.held += b.Bytes()
+}
+
+// pass gives NATS a batch that was stored.
+func (u *uplink) pass(b *batch) { u.hand(&u.outlets[0], b) }
 
 // retry offers again what was held back; true: nothing is held back any more.
 func (u *uplink) retry() bool {
@@ -238,6 +250,9 @@ func (s *shard) openOutlets() {
 			return alone
 		},
 	})
+	if s.gw.durable.wanted() {
+		s.storing.open(s)
+	}
 	for _, other := range s.gw.shards {
 		if other == s {
 			continue

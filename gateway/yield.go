@@ -6,13 +6,18 @@ import (
 	"github.com/tidegate/tidegate/session"
 )
 
-// claim tells the other gateways that a client id has connected here.
-func (s *shard) claim(c *epoll.Conn, sess *session.Session, clean bool) {
+// claim tells the other gateways that a client id has connected here; record is that of its session, nil when it is not kept.
+func (s *shard) claim(c *epoll.Conn, sess *session.Session, clean bool, record *opening) {
 	x := s.gw.claims
-	if x == nil || !x.timed.Load() {
+	if x == nil || !x.timed.Load() && record == nil {
 		return
 	}
-	at := x.next()
+	at := uint64(0)
+	if record != nil {
+		at = record.generation
+	} else {
+		at = x.next()
+	}
 	*s.claimedAt.At(c.Slot()) = at
 	x.add(sess.ClientID(), at, clean)
 }
@@ -83,6 +88,13 @@ const elsewhere = ^uint64(0)
 func (s *shard) yield(k *claim) {
 	now := s.loop.NowSec()
 	s.out.Reset()
+	if old := s.table.Get(k.id); old != nil && old.Durable() {
+		if !k.clean {
+			s.moveOut(old)
+			return
+		}
+		old.Keep(nil) // its record is the other gateway's
+	}
 	sess, _ := s.table.Open(now, &session.Connect{ClientID: k.id, CleanStart: k.clean, Version: uint8(mqtt.V5)}, elsewhere, &s.out)
 	evicted := s.evict(s.out.Evict)
 	if evicted {
@@ -98,14 +110,30 @@ func (s *shard) yield(k *claim) {
 	s.applyTable(&s.out)
 }
 
-// tellShard runs f on the shard's loop; it waits for room in the inbox, or until the gateway stops.
-func (g *Gateway) tellShard(s *shard, f func(s *shard)) {
-	room := make(chan struct{}, 1)
-	for !s.inbox.put(s.loop, note{do: f}, func() { room <- struct{}{} }) {
-		select {
-		case <-room:
-		case <-g.stopped:
-			return
-		}
+// moveOut ends what is here of a session that goes on at another gateway: its connection, as in any takeover, and then, once the last of it
+// is written down, or the other gateway has written first, the rest.
+func (s *shard) moveOut(sess *session.Session) {
+	if s.evict(sess.Owner()) {
+		s.count.takenElsewhere++
+		s.tellHeld(sess, false)
 	}
+	k := keeperOf(sess)
+	if k == nil || k.saving && !k.fenced {
+		if k != nil {
+			k.moving = true
+		}
+		return
+	}
+	s.forget(sess)
 }
+
+// forget takes a session out of the table that its record is enough for, or that another gateway has.
+func (s *shard) forget(sess *session.Session) {
+	sess.Keep(nil)
+	s.out.Reset()
+	s.table.Forget(sess, &s.out)
+	s.applyTable(&s.out)
+}
+
+// tellShard runs f on the shard's loop; it waits for room in the inbox, or until the gateway stops.
+func (g *Gateway) tellShard(s *shard, f func(s *shard)) { g.putNote(s, note{do: f}, func() {}) }

@@ -9,21 +9,21 @@ type extra struct {
 }
 
 // durable is what a session is owed from streams, and what of it is in its record. Nothing here grows with the messages of a stream:
-// places in it say what was taken, and what is under way is in the window. 80 bytes.
+// places in it say what was taken, and what is under way is in the window. 88 bytes.
 type durable struct {
-	log      position   // of stream 0
-	others   []position // of the other streams that it has a cursor of
-	work     *work      // nil: none
-	revision uint64     // the caller's
-	token    uint32     // of the last snapshot
-	lastID   uint16     // packet id given out last to a logged message of QoS 2
-	behind   bool
-	full     bool // Out.Full was said, and nothing left the queue or window since
-	saving   bool // a snapshot is not yet stored
-	dirty    bool // and it lacks what must be stored
-	changed  bool // a snapshot would differ
-	ripe     bool // of window, before sent: entries that were saved and are not yet sent
-	moved    bool // the record goes on without this table
+	log     position   // of stream 0
+	others  []position // of the other streams that it has a cursor of
+	work    *work      // nil: none
+	kept    any        // the caller's
+	token   uint32     // of the last snapshot
+	lastID  uint16     // packet id given out last to a logged message of QoS 2
+	behind  bool
+	full    bool // Out.Full was said, and nothing left the queue or window since
+	saving  bool // a snapshot is not yet stored
+	dirty   bool // and it lacks what must be stored
+	changed bool // a snapshot would differ
+	ripe    bool // of window, before sent: entries that were saved and are not yet sent
+	moved   bool // the record goes on without this table
 }
 
 // position is how far a session got in one stream.
@@ -296,17 +296,17 @@ func (s *Session) Changed() bool {
 	return d != nil && d.changed
 }
 
-// Revision is the caller's: of the record as it was stored last. 0 unless the session is durable.
-func (s *Session) Revision() uint64 {
+// Kept is what the caller hung on a durable session with Keep, nil if nothing.
+func (s *Session) Kept() any {
 	if d := s.durable(); d != nil {
-		return d.revision
+		return d.kept
 	}
-	return 0
+	return nil
 }
 
-// SetRevision notes it.
-func (s *Session) SetRevision(revision uint64) {
+// Keep hangs something of the caller's on a durable session. It does nothing to another.
+func (s *Session) Keep(what any) {
 	if d := s.durable(); d != nil {
-		d.revision = revision
+		d.kept = what
 	}
 }

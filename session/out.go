@@ -72,6 +72,11 @@ func (o *Out) Reset() {
 	o.held, o.heldIDs, o.codes = o.held[:0], o.heldIDs[:0], o.codes[:0]
 }
 
+// Asks tells that a step of a durable session wants something of its caller beside packets.
+func (o *Out) Asks() bool {
+	return o.Save || o.Behind || len(o.Releases)+len(o.Records) > 0
+}
+
 // close asks for the end of the connection; the first reason stays.
 func (o *Out) close(reason uint8) {
 	if !o.Close {

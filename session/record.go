@@ -12,6 +12,8 @@ type Kept struct {
 	// Received are the packet ids of the QoS 2 messages that the device published and did not release, as the log has them since
 	// RecordInfo.LogPos. They count when the record is not clean.
 	Received []uint16
+	// Open says that somebody took the session over after the record was written, and wrote none: a clean record is not clean then.
+	Open bool
 }
 
 // RecordInfo is what a record says at a glance. Its bytes are borrowed from the record.
@@ -255,7 +257,7 @@ func (t *Table) Restore(nowSec uint32, c *Connect, kept Kept, owner uint64, out 
 	s, present = t.Open(nowSec, &again, owner, out)
 	out.Evict = evict
 	if present {
-		if s.durable().behind = true; r.flags&recordClean == 0 {
+		if s.durable().behind = true; r.flags&recordClean == 0 || kept.Open {
 			r.received = append(r.received[:0], kept.Received...)
 		}
 		s.restore(r, kept.WallSec, out)

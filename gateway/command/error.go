@@ -23,6 +23,7 @@ var (
 	ErrNotHeld      = &Error{Code: "bad_filter", Message: "presence is told of filters that the device is subscribed to"}
 	ErrCall         = &Error{Code: "bad_call", Message: "not a call of this gateway"}
 	ErrTooLarge     = &Error{Code: "too_large", Message: "more than NATS takes in one message"}
+	ErrStoreFull    = &Error{Code: "store_full", Message: "the stream that keeps such messages is full", Temporary: true, RetryMS: 5000}
 	ErrQuota        = &Error{Code: "quota", Message: "too many subscriptions"}
 	ErrRetain       = &Error{Code: "retain_unavailable", Message: "retained messages are switched off"}
 	ErrUnauthorized = &Error{Code: "unauthorized", Message: "the token is missing, wrong, expired or of another client"}

@@ -1,0 +1,144 @@
+package gateway
+
+import (
+	"github.com/tidegate/tidegate/bus"
+	"github.com/tidegate/tidegate/epoll"
+	"github.com/tidegate/tidegate/session"
+)
+
+// A session that was away, or could not take what came, reads what it missed from the streams: some at a time, as its queue has room,
+// from its cursor on, until it is where the tail is. From then on the tail feeds it. Both go by sequence numbers, so that nothing is
+// missed between the two, and nothing comes twice.
+
+// catchUpCount and catchUpBytes are how much is read at a time for one session.
+const (
+	catchUpCount = 256
+	catchUpBytes = 256 << 10
+)
+
+// catchUp goes on reading what a session missed, if there is anything and it has room.
+func (s *shard) catchUp(sess *session.Session) {
+	k := keeperOf(sess)
+	if k == nil || k.reading || !sess.Hungry() || !s.reads(sess) {
+		return // what it does next, reading or acknowledging, brings us back
+	}
+	filters := plainFilters(sess)
+	if len(filters) == 0 || !s.followed(sess) {
+		if len(filters) == 0 {
+			s.caughtUp(k)
+		}
+		return // the end of a SUBSCRIBE that waits for NATS brings us back
+	}
+	stream := k.stream
+	k.reading = true
+	s.count.catchUpReads++
+	s.gw.bus.ReplayLog(bus.ReplayRead{Stream: stream, After: sess.Cursor(stream), Filters: filters, Count: catchUpCount, Bytes: catchUpBytes},
+		func(run []bus.Inbound, upTo uint64, err error) {
+			b := s.gw.downPool.take()
+			for i := range run {
+				s.gw.addLogged(b, &run[i])
+			}
+			b.refs.Store(1)
+			if err == nil {
+				s.gw.durable.reached(stream, upTo)
+			}
+			s.doSoon(func(s *shard) { s.takeMissed(k, b, stream, upTo, err) })
+		})
+}
+
+// reads tells whether a device takes what it is sent.
+func (s *shard) reads(sess *session.Session) bool {
+	c := s.loop.Conn(epoll.Handle(sess.Owner()))
+	return c != nil && !c.Closing() && c.Unsent() <= s.cfg.Limits.BatchBytesMax/2
+}
+
+// plainFilters are the filters of a session that streams are read for.
+func plainFilters(sess *session.Session) (filters [][]byte) {
+	sess.EachSubscription(func(sub *session.Subscription) bool {
+		if sub.Share == "" {
+			filters = append(filters, []byte(sub.Filter))
+		}
+		return true
+	})
+	return filters
+}
+
+// followed tells whether the tails have all that a session wants, so that what is stored from now on comes by them.
+func (s *shard) followed(sess *session.Session) bool {
+	all := true
+	sess.EachSubscription(func(sub *session.Subscription) bool {
+		if e := s.interestByID[sub.Interest]; sub.Share == "" && e != nil && !e.active {
+			all = false
+			e.behind = append(e.behind, sess)
+		}
+		return all
+	})
+	return all
+}
+
+// takeMissed delivers what was read for a session.
+func (s *shard) takeMissed(k *keeper, b *batch, stream uint16, upTo uint64, err error) {
+	defer b.release()
+	k.reading = false
+	if keeperOf(k.sess) != k || !k.sess.Behind() || k.sess.Owner() == 0 {
+		return // it ended, or is away again
+	}
+	if err != nil {
+		s.gw.log.Debug().Err(err).Msg("what a session missed could not be read; again in a second")
+		s.later = append(s.later, func() { s.catchUp(k.sess) })
+		return
+	}
+	for i := range b.msgs {
+		if !s.giveMissed(k, b, i) {
+			s.catchUp(k.sess)
+			return
+		}
+	}
+	sess := k.sess
+	sess.SeenUpTo(stream, upTo)
+	switch {
+	case upTo < s.tailAt[stream]: // the tail has been further meanwhile
+	case int(stream)+1 < len(s.tailAt):
+		k.stream++
+	default:
+		k.stream = 0
+		if s.caughtUp(k) {
+			return
+		}
+	}
+	s.catchUp(sess)
+}
+
+// caughtUp has the tail feed a session again, if it is where all tails are.
+func (s *shard) caughtUp(k *keeper) bool {
+	for stream, at := range s.tailAt {
+		if k.sess.Cursor(uint16(stream)) < at {
+			return false
+		}
+	}
+	k.sess.CaughtUp()
+	return true
+}
+
+// giveMissed delivers one message; false: the session cannot take it now.
+func (s *shard) giveMissed(k *keeper, b *batch, i int) (taken bool) {
+	defer s.containMessagePanic()
+	m, sess := &s.routed, k.sess
+	b.logged(i, m)
+	if c := s.loop.Conn(epoll.Handle(sess.Owner())); c == nil || c.Unsent() > s.cfg.Limits.BatchBytesMax {
+		return false
+	}
+	s.work++
+	m.From = nil
+	if string(b.at(b.msgs[i].client)) == sess.ClientID() {
+		m.From = sess // No Local
+	}
+	sess.Match(m, &s.matches)
+	if len(s.matches.List) == 0 {
+		return true
+	}
+	t, ev := &s.matches.List[0], &s.devent
+	*ev = session.Event{Kind: session.Deliver, Msg: m, QoS: t.QoS, SubIDs: t.SubIDs, Retain: m.Retain && t.RetainAsPublished, Replay: true}
+	s.count.replayed++
+	return s.deliverTo(sess, ev)
+}

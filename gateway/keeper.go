@@ -1,0 +1,242 @@
+package gateway
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"github.com/tidegate/tidegate/bus"
+	"github.com/tidegate/tidegate/epoll"
+	"github.com/tidegate/tidegate/session"
+)
+
+// keeper keeps the record of one persistent session in NATS. There is one for each such session that this shard has, live or away;
+// it hangs on the session. Every write is a compare-and-set on the revision, so that a gateway that has lost a session to another
+// finds out at its next write, and writes nothing.
+type keeper struct {
+	sess       *session.Session
+	revision   uint64 // of the record as we know it
+	generation uint64 // of the connect that has the session
+
+	saving  bool // a write is under way
+	moving  bool // the session goes on elsewhere after it
+	fenced  bool // another gateway has it
+	again   bool // and another is to follow, as something has changed since
+	held    []*heldSuback
+	ready   []*heldSuback // wait for the write under way
+	savedAt uint32        // NowSec of the last write
+
+	reading bool   // messages that were missed are being read
+	stream  uint16 // that is read next
+}
+
+// A record in NATS is what the gateways say of the session, and then the session:
+//
+//	generation(8) flags(1) record
+const recordHead = 9
+
+// recordOpen is the flag of a session that a gateway has taken over and not written since: what follows is older.
+const recordOpen = 1
+
+// keeperOf is the keeper of a session; nil when it is not kept.
+func keeperOf(sess *session.Session) *keeper {
+	k, _ := sess.Kept().(*keeper)
+	return k
+}
+
+// appendRecord is the record of a session.
+func (s *shard) appendRecord(k *keeper) (value []byte, token uint32) {
+	head := append(binary.BigEndian.AppendUint64(nil, k.generation), 0)
+	return k.sess.AppendRecord(head, s.loop.NowSec(), wallSec())
+}
+
+// seen moves the cursor of a session that misses nothing to where the tails are.
+func (s *shard) seen(sess *session.Session) {
+	if sess.Owner() == 0 || sess.Behind() {
+		return
+	}
+	for stream, seq := range s.tailAt {
+		sess.SeenUpTo(uint16(stream), seq)
+	}
+}
+
+// save writes the record, now or after the write that is under way. A SUBACK that waits for it may be given along.
+func (s *shard) save(k *keeper, held *heldSuback) {
+	if held != nil {
+		k.held = append(k.held, held)
+	}
+	if k.saving {
+		k.again = true
+		return
+	}
+	k.saving, k.again = true, false
+	s.saving++
+	k.ready, k.held = k.held, k.ready[:0]
+	s.seen(k.sess)
+	value, token := s.appendRecord(k)
+	base := k.revision
+	k.savedAt = s.loop.NowSec()
+	ttl := uint32(0)
+	if k.sess.Owner() == 0 && k.sess.ExpirySec() != session.Never {
+		ttl = k.sess.ExpirySec() + 1
+	}
+	s.count.recordsWritten++
+	g := s.gw
+	g.durable.saves.Add(1)
+	g.bus.SaveSession([]byte(k.sess.ClientID()), value, k.revision, ttl, func(revision uint64, err error) {
+		g.durable.saves.Add(-1)
+		s.doSoon(func(s *shard) { s.saved(k, token, base, revision, err) })
+	})
+}
+
+// saved goes on with what waited for a record.
+func (s *shard) saved(k *keeper, token uint32, base, revision uint64, err error) {
+	k.saving = false
+	s.saving--
+	if keeperOf(k.sess) != k {
+		return
+	}
+	switch {
+	case k.moving && !k.again:
+		s.forget(k.sess)
+		return
+	case err != nil && base != k.revision: // a connect of the device wrote the record meanwhile
+		k.held, k.ready = append(k.ready, k.held...), nil
+		s.save(k, nil)
+		return
+	case err != nil:
+		s.notSaved(k, err)
+		return
+	}
+	k.revision = revision
+	ready := k.ready
+	k.ready = nil
+	for _, h := range ready {
+		s.finishHeld(h)
+	}
+	s.stepKept(k, &session.Event{Kind: session.Saved, Token: token})
+	if k.again && keeperOf(k.sess) == k {
+		s.save(k, nil)
+	}
+}
+
+// notSaved is the end of a session here that another gateway has now. Other errors come when this gateway ends.
+func (s *shard) notSaved(k *keeper, err error) {
+	if !errors.Is(err, bus.ErrFenced) {
+		s.gw.log.Debug().Err(err).Msg("a session could not be kept")
+		return
+	}
+	s.count.recordsFenced++
+	k.fenced = true
+	s.yield(&claim{id: []byte(k.sess.ClientID())})
+}
+
+// stepKept runs a session on something that happened to its record or to what it missed.
+func (s *shard) stepKept(k *keeper, ev *session.Event) {
+	s.out.Reset()
+	k.sess.Step(s.loop.NowSec(), ev, &s.out)
+	c := s.loop.Conn(epoll.Handle(k.sess.Owner()))
+	if c == nil {
+		s.afterStep(k.sess, &s.out)
+		s.applyTable(&s.out)
+		return
+	}
+	if d := s.devices.At(c.Slot()); d.sess == k.sess && s.apply(c, d, &s.out) {
+		s.arm(c, d)
+	}
+}
+
+// afterStep does what a step of a kept session asks for beside its packets.
+func (s *shard) afterStep(sess *session.Session, out *session.Out) {
+	for _, id := range out.Releases {
+		s.storeRelease(sess, id)
+	}
+	if k := keeperOf(sess); k != nil && out.Save {
+		s.save(k, nil)
+	}
+	if out.Behind {
+		s.count.fellBehind++
+	}
+	s.keepRecords(out.Records)
+}
+
+// keepRecords writes or drops the records of sessions that were opened, left or ended.
+func (s *shard) keepRecords(list []*session.Session) {
+	for _, sess := range list {
+		switch k := keeperOf(sess); {
+		case k == nil: // it is only being opened, or another gateway has it
+		case sess.Gone():
+			s.forgetRecord(k)
+		default:
+			s.save(k, nil)
+		}
+	}
+}
+
+// forgetRecord drops the record of a session that ended.
+func (s *shard) forgetRecord(k *keeper) {
+	k.sess.Keep(nil)
+	g := s.gw
+	g.durable.saves.Add(1)
+	g.bus.DropSession([]byte(k.sess.ClientID()), k.revision, func(error) { g.durable.saves.Add(-1) })
+}
+
+// checkpointSec is how often the record of a live session is written when its cursor has moved: how much QoS 1 is repeated to
+// it at most after its gateway was killed. A loop writes at most checkpointMax records a second for that.
+const (
+	checkpointSec = 5
+	checkpointMax = 500
+)
+
+// checkpoint looks at some live sessions each second.
+func (s *shard) checkpoint(now uint32) {
+	budget := checkpointMax
+	s.checkFrom = s.loop.EachFrom(max(1, s.checkFrom), checkpointLook, func(c *epoll.Conn) {
+		d := s.devices.At(c.Slot())
+		if d.sess == nil || budget == 0 {
+			return
+		}
+		k := keeperOf(d.sess)
+		if k == nil || k.saving || now-k.savedAt < checkpointSec {
+			return
+		}
+		s.seen(d.sess)
+		if d.sess.Changed() {
+			budget--
+			s.save(k, nil)
+		}
+	})
+}
+
+// checkpointLook is how many connections are looked at in a second.
+const checkpointLook = 5000
+
+// wallSec is the time of day in seconds since 1970, for what outlives the process.
+func wallSec() uint32 { return uint32(time.Now().Unix()) }
+
+func nowSec() uint32 { return epoll.NowSec() }
+
+// awaitSaves waits until NATS has the records of sessions that ended with this gateway, or ctx ends.
+func (g *Gateway) awaitSaves(ctx context.Context) {
+	for g.durable.saves.Load() > 0 {
+		select {
+		case <-ctx.Done():
+			g.log.Warn().Int64("records", g.durable.saves.Load()).Msg("NATS did not take the records of some sessions; what they say of the last seconds is lost")
+			return
+		case <-time.After(drainStep):
+		}
+	}
+}
+
+// since is where the streams are now, for a durable session that subscribes: what is older is not for its new filters.
+func (s *shard) since(sess *session.Session) []uint64 {
+	if !sess.Durable() {
+		return nil
+	}
+	at := make([]uint64, len(s.tailAt))
+	for i := range at {
+		at[i] = s.gw.durable.at(uint16(i))
+	}
+	return at
+}

@@ -1,0 +1,40 @@
+package gateway
+
+import "github.com/tidegate/tidegate/bus"
+
+// storedLabels are what became of messages to be stored.
+var storedLabels = [bus.StoreGivenUp + 1]string{"stored", "full", "refused", "given_up"}
+
+// durable emits what concerns storing, and the sessions that are kept.
+func (e emitter) durable(s *snapshot, g *Gateway) {
+	ready := 0.0
+	if ok, _ := g.bus.Ready(); ok {
+		ready = 1
+	}
+	e.gauge("gateway_store_ready", ready)
+	for i, label := range storedLabels {
+		e.counter("gateway_store_answers_total", float64(s.stored[i]), label)
+	}
+	e.gauge("gateway_store_pending_batches", float64(s.storePending))
+	e.counter("gateway_session_records_total", float64(s.recordsWritten), "written")
+	e.counter("gateway_session_records_total", float64(s.recordsFenced), "fenced")
+	e.gauge("gateway_session_records_pending", float64(g.durable.saves.Load()))
+	e.gauge("gateway_connects_waiting", float64(s.openings))
+	e.counter("gateway_sessions_behind_total", float64(s.fellBehind))
+	e.counter("gateway_catch_up_reads_total", float64(s.catchUpReads))
+	e.counter("gateway_messages_replayed_total", float64(s.replayed))
+}
+
+// addDurable is part of add.
+func (s *snapshot) addDurable(o *snapshot) {
+	for i := range s.stored {
+		s.stored[i] += o.stored[i]
+	}
+	s.storePending += o.storePending
+	s.openings += o.openings
+	s.recordsWritten += o.recordsWritten
+	s.recordsFenced += o.recordsFenced
+	s.fellBehind += o.fellBehind
+	s.catchUpReads += o.catchUpReads
+	s.replayed += o.replayed
+}

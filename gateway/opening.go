@@ -1,0 +1,282 @@
+package gateway
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"github.com/tidegate/tidegate/bus"
+	"github.com/tidegate/tidegate/epoll"
+	"github.com/tidegate/tidegate/gateway/mqtt"
+	"github.com/tidegate/tidegate/session"
+)
+
+// A CONNECT for a persistent session first makes its record in NATS this gateway's, by compare-and-set, and is answered then. So
+// of two gateways that are asked at once one has the session, and both know which. CONNECT itself stays unread meanwhile.
+
+// opening is a CONNECT that waits for its record, and the record once it is there.
+type opening struct {
+	id         []byte
+	generation uint64
+	waited     bool // for another gateway to write the record
+	clean      bool // clean start: what the record said does not count
+	err        error
+
+	revision uint64   // of the record that is ours now
+	before   uint64   // of the record that was there, 0: none
+	value    []byte   // its session, without the head
+	open     bool     // a gateway took the session over and did not write the record since
+	received []uint16 // packet ids of QoS 2 messages of the device that the log has and the record may not know
+}
+
+// errOlder says that a newer connection has the client id.
+var errOlder = errors.New("a newer connection has this client id")
+
+// openTries is how often a record is claimed when others write it at the same time.
+const openTries = 8
+
+// openSec is how long a CONNECT waits for its record.
+const openSec = 8
+
+// opens returns the record of a session once it is here; until then CONNECT waits for it. false: it waits, or the connection was refused.
+func (s *shard) opens(c *epoll.Conn, d *device, q *mqtt.Connect) (o *opening, ok bool) {
+	h := c.Handle()
+	if o = s.openings[h]; o != nil {
+		delete(s.openings, h)
+		switch {
+		case o.err == nil:
+			return o, true
+		case errors.Is(o.err, errOlder):
+			s.close(c, d, reasonTakenOver)
+		default:
+			s.refuse(c, d, refusedUnavailable.code(), refusedUnavailable.text())
+		}
+		return nil, false
+	}
+	o = &opening{generation: s.gw.generation(), clean: q.CleanStart, id: append([]byte(nil), q.ClientID...)}
+	s.openings[h] = o
+	if x := s.gw.claims; x != nil {
+		x.add(string(o.id), o.generation, o.clean) // who has it now may write down the last of it
+	}
+	d.awaits, d.lastSec = true, s.loop.NowSec()
+	c.PauseRead()
+	s.arm(c, d)
+	s.gw.openRecord(o, openTries, func() {
+		s.doSoon(func(s *shard) { s.opened(h) })
+	})
+	return nil, false
+}
+
+// opened goes on with a CONNECT whose record is there.
+func (s *shard) opened(h epoll.Handle) {
+	c := s.loop.Conn(h)
+	if c == nil || c.Closing() || !s.devices.At(c.Slot()).awaits {
+		delete(s.openings, h)
+		return
+	}
+	d := s.devices.At(c.Slot())
+	d.awaits = false
+	if d.loggingIn() {
+		s.reconnect(c, d)
+	}
+	if !c.Closing() {
+		c.ResumeRead()
+		s.arm(c, d)
+	}
+}
+
+// giveUpOpening refuses a CONNECT whose record does not come.
+func (s *shard) giveUpOpening(c *epoll.Conn, d *device) {
+	d.awaits = false
+	s.refuse(c, d, refusedUnavailable.code(), refusedUnavailable.text())
+}
+
+// assigned is the client id that a CONNECT without one was given before it began to wait; nil: none.
+func (s *shard) assigned(c *epoll.Conn) []byte {
+	if o := s.openings[c.Handle()]; o != nil {
+		return o.id
+	}
+	return nil
+}
+
+// openRecord reads the record of a client id and makes it ours; done is called when o says how that ended. Any goroutine.
+func (g *Gateway) openRecord(o *opening, tries int, done func()) {
+	g.bus.LoadSession(o.id, func(r bus.SessionRecord, err error) {
+		if err == nil && tries == 0 {
+			err = bus.ErrFenced
+		}
+		if err != nil {
+			o.err = err
+			done()
+			return
+		}
+		generation, flags, value := cutRecord(r.Value)
+		if generation > o.generation && tries < openTries {
+			o.err = errOlder // it was claimed while we tried: by a connection that came after ours
+			done()
+			return
+		}
+		if generation > o.generation {
+			g.passed(generation) // clocks differ
+			o.generation = g.generation()
+		}
+		if g.mayBeHandedOver(o, flags, value) {
+			o.waited = true
+			time.AfterFunc(handoverTime, func() { g.openRecord(o, tries, done) })
+			return
+		}
+		o.before, o.value = r.Revision, value
+		if o.clean {
+			o.value = nil
+		}
+		g.claimRecord(o, flags, tries, done)
+	})
+}
+
+// handoverTime is how long a CONNECT waits for the gateway that seems to have the session to write down the last of it. Without it, what the
+// device had in the last seconds is repeated.
+const handoverTime = 50 * time.Millisecond
+
+// mayBeHandedOver tells whether another gateway may be about to write a record.
+func (g *Gateway) mayBeHandedOver(o *opening, flags byte, value []byte) bool {
+	if o.waited || o.clean || len(value) == 0 || g.claims == nil || g.claims.alone.Load() {
+		return false
+	}
+	info, err := session.ReadRecord(value)
+	return err == nil && (flags&recordOpen != 0 || !info.Away)
+}
+
+// passed moves our clock on to a generation that was given elsewhere.
+func (g *Gateway) passed(generation uint64) {
+	clock := &g.durable.clock
+	if g.claims != nil {
+		clock = &g.claims.clock
+	}
+	for last := clock.Load(); generation > last && !clock.CompareAndSwap(last, generation); last = clock.Load() {
+	}
+}
+
+// claimRecord writes our generation into the record.
+func (g *Gateway) claimRecord(o *opening, flags byte, tries int, done func()) {
+	value := binary.BigEndian.AppendUint64(nil, o.generation)
+	value = append(append(value, recordOpen), o.value...)
+	g.bus.SaveSession(o.id, value, o.before, 0, func(revision uint64, err error) {
+		switch {
+		case errors.Is(err, bus.ErrFenced):
+			g.openRecord(o, tries-1, done)
+			return
+		case err != nil:
+			o.err = err
+			done()
+			return
+		}
+		o.revision = revision
+		g.recall(o, flags, done)
+	})
+}
+
+// recall finds out what the record does not know, as no gateway closed it in order: which QoS 2 messages of the device were stored
+// since.
+func (g *Gateway) recall(o *opening, flags byte, done func()) {
+	info, err := session.ReadRecord(o.value)
+	o.open = flags&recordOpen != 0
+	if len(o.value) == 0 || err != nil || info.Clean && !o.open {
+		done()
+		return
+	}
+	g.bus.ReceivedQoS2(o.id, info.LogPos, func(ids []uint16, upTo uint64, err error) {
+		if o.received, o.err = ids, err; err == nil {
+			g.durable.reached(uint16(inLog), upTo)
+		}
+		done()
+	})
+}
+
+// cutRecord takes the head off a record.
+func cutRecord(value []byte) (generation uint64, flags byte, rest []byte) {
+	if len(value) < recordHead {
+		return 0, 0, nil
+	}
+	return binary.BigEndian.Uint64(value), value[8], append([]byte(nil), value[recordHead:]...)
+}
+
+// openSession opens the session of a device: a new one, one that is here, or from its record.
+func (s *shard) openSession(c *epoll.Conn, in *session.Connect, o *opening) (sess *session.Session, present bool) {
+	now, owner := s.loop.NowSec(), uint64(c.Handle())
+	old := s.table.Get(in.ClientID)
+	var k *keeper
+	if old != nil {
+		k = keeperOf(old)
+	}
+	if o == nil {
+		if k == nil && s.gw.durable.keepsSessions() {
+			s.gw.bus.DropSessionIfThere(bytes.Clone(in.ClientID), s.gw.generation())
+		}
+		return s.table.Open(now, in, owner, &s.out)
+	}
+	switch {
+	case o.value == nil, k != nil && k.revision == o.before: // nobody else has had it since
+		sess, present = s.table.Open(now, in, owner, &s.out)
+	default:
+		var err error
+		sess, present, err = s.table.Restore(now, in, session.Kept{Record: o.value, WallSec: wallSec(), Received: o.received, Open: o.open}, owner, &s.out)
+		if err != nil {
+			s.gw.log.Warn().Err(err).Str("client", string(o.id)).Msg("the record of a session cannot be read; it begins anew")
+			sess, present = s.table.Open(now, in, owner, &s.out)
+		}
+	}
+	if sess == nil {
+		return nil, false
+	}
+	if k == nil || sess != old {
+		k = &keeper{sess: sess}
+		sess.Keep(k)
+	}
+	k.revision, k.generation, k.reading, k.savedAt = o.revision, o.generation, false, now
+	if !present {
+		s.beginAt(sess)
+	}
+	if !present || in.Will != nil {
+		s.save(k, nil)
+	}
+	return sess, present
+}
+
+// beginAt has a new session begin where the streams are now.
+func (s *shard) beginAt(sess *session.Session) {
+	for stream := range s.gw.durable.logAt {
+		sess.SeenUpTo(uint16(stream), s.gw.durable.at(uint16(stream)))
+	}
+}
+
+// refill reads the QoS 2 messages that were sent to a device before its session was restored, and are to be sent again.
+func (s *shard) refill(k *keeper) {
+	k.sess.EachRefill(func(stream uint16, seq uint64) bool {
+		s.readRefill(k, stream, seq)
+		return true
+	})
+}
+
+func (s *shard) readRefill(k *keeper, stream uint16, seq uint64) {
+	s.gw.bus.ReplayLog(bus.ReplayRead{Stream: stream, After: seq - 1, Filters: [][]byte{[]byte("#")}, Count: 1, Bytes: 1}, func(run []bus.Inbound, _ uint64, err error) {
+		b := s.gw.downPool.take()
+		if err == nil && len(run) > 0 && run[0].Seq == seq {
+			s.gw.addLogged(b, &run[0])
+		}
+		b.refs.Store(1)
+		s.doSoon(func(s *shard) {
+			defer b.release()
+			switch {
+			case keeperOf(k.sess) != k:
+			case err != nil:
+				s.later = append(s.later, func() { s.readRefill(k, stream, seq) })
+			case len(b.msgs) == 0:
+				s.stepKept(k, &session.Event{Kind: session.Refill, Stream: stream, Seq: seq})
+			default:
+				b.logged(0, &s.routed)
+				s.stepKept(k, &session.Event{Kind: session.Refill, Stream: stream, Seq: seq, Msg: &s.routed, Retain: s.routed.Retain})
+			}
+		})
+	})
+}
