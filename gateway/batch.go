@@ -127,7 +127,7 @@ func (b *batch) Message(i int, m *bus.Message) {
 	case nowhere:
 		m.Topic, m.Subject = nil, m.Topic
 	case unpublished:
-		*m = bus.Message{}
+		*m = bus.Message{Skip: true}
 		return
 	}
 	m.Stored = g.stored
