@@ -36,7 +36,6 @@ type Bus struct {
 	tails   tails
 	peers   *peers
 	durable *durable           // nil without Options.Durable
-	answers *storeAnswers      // nil without Options.Durable
 	stop    context.CancelFunc // ends both links
 
 	// op serialises everything that changes subscriptions at NATS. It may be held while nats.go writes to its socket.
@@ -81,9 +80,7 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 	b.echo = newLink(running, b, base, true)
 	b.uplink.greet = b.peers.listen
 	if o.Durable != nil {
-		b.durable, b.answers = newDurable(b), newStoreAnswers()
-		b.uplink.greet = func(w *wire) error { return errors.Join(b.peers.listen(w), b.answers.listen(w)) }
-		b.answers.start()
+		b.durable = newDurable(b)
 		go b.durable.run(running)
 	}
 	b.echo.greet = func(w *wire) error { return errors.Join(b.asks.listen(w), b.archive.listen(w)) }
@@ -156,7 +153,6 @@ func (b *Bus) Close(ctx context.Context) error {
 	<-b.echo.done
 	if b.durable != nil {
 		<-b.durable.done
-		b.answers.stop()
 	}
 	b.tails.stop()
 	<-b.archive.done

@@ -4,6 +4,8 @@ import (
 	"crypto/rand"
 	"sync"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // StoreBatch is the messages of one tick of one shard that JetStream must have before they are acknowledged. A Storer that took one owns it
@@ -54,11 +56,13 @@ const (
 //	  |      +----------- messages before are slots: in a round, waiting for one, or settled but behind one that is not
 //	  +------------------ everything before has been told
 type Storer struct {
-	bus  *Bus
-	room func()
-	id   string        // in message ids and reply subjects; unique among all gateways
-	wake chan struct{} // something changed
-	done chan struct{} // closed when the goroutine has ended
+	bus     *Bus
+	room    func()
+	id      string         // in message ids and reply subjects; unique among all gateways
+	inbox   string         // reply subjects begin with it; ends with "."
+	answers chan *nats.Msg // what arrives there
+	wake    chan struct{}  // something changed
+	done    chan struct{}  // closed when the goroutine has ended
 
 	mu        sync.Mutex
 	ring      []storing // length is a power of two
@@ -70,15 +74,17 @@ type Storer struct {
 	idle      bool   // the goroutine waits for an Offer
 	draining  bool   // Close waits for the ring to become empty
 	abandoned bool   // Close waits no longer
-	round     round
 
 	// Of the goroutine.
+	round   round
+	heard   *wire   // where the answers are subscribed to
 	front   storing // the batch at told, as it is being told; batch nil: not read yet
 	taken   uint64
 	takenTo int // messages of batch taken that are slots
 	slots   []slot
 	send    storeSender
 	timer   *time.Timer
+	due     time.Time     // when the timer fires; zero: it does not
 	rest    time.Duration // before the next round; 0: none
 	pause   time.Duration // the last rest
 	limit   time.Duration // for an answer
@@ -134,8 +140,9 @@ func randomID() string { return rand.Text()[:storerIDBytes] }
 func (b *Bus) NewStorer(room func()) *Storer {
 	s := &Storer{
 		bus: b, room: room, id: randomID(), wake: make(chan struct{}, 1), done: make(chan struct{}),
-		ring: make([]storing, 16), slots: make([]slot, 0, storeSlotsMax), timer: time.NewTimer(0),
+		answers: make(chan *nats.Msg, storeAnswersMax), ring: make([]storing, 16), slots: make([]slot, 0, storeSlotsMax), timer: time.NewTimer(time.Hour),
 	}
+	s.inbox = "_INBOX." + s.id + "."
 	s.send = storeSender{encoder: newEncoder(b)}
 	s.limit = s.limitMin()
 	b.mu.Lock()
@@ -145,7 +152,6 @@ func (b *Bus) NewStorer(room func()) *Storer {
 	}
 	b.mu.Unlock()
 	s.draining, s.abandoned = closing, closing
-	b.answers.add(s)
 	go s.run()
 	return s
 }
@@ -220,17 +226,27 @@ func (s *Storer) run() {
 		if !ok {
 			break
 		}
-		s.timer.Stop()
-		if wait > 0 {
-			s.timer.Reset(wait)
-		}
+		s.arm(wait)
 		select {
+		case m := <-s.answers:
+			s.arrive(m)
 		case <-s.wake:
 		case <-s.timer.C:
+			s.due = time.Time{}
 		}
 	}
-	s.bus.answers.remove(s)
 	s.giveUpRest()
+}
+
+// arm has the timer fire after d, or earlier: mostly a round ends long before its limit, and setting a timer wakes a thread.
+func (s *Storer) arm(d time.Duration) {
+	if d == 0 {
+		return
+	}
+	if due := time.Now().Add(d); s.due.IsZero() || due.Before(s.due) {
+		s.due = due
+		s.timer.Reset(d)
+	}
 }
 
 // step does what can be done now, and returns how long nothing else can, 0 for until stirred. false: the end.
@@ -242,8 +258,8 @@ func (s *Storer) step() (time.Duration, bool) {
 			s.mu.Unlock()
 			return 0, false
 		}
-		active, wait := s.round.waits(now)
 		s.mu.Unlock()
+		active, wait := s.round.waits(now)
 		switch {
 		case active && wait > 0:
 			return wait, true

@@ -37,9 +37,7 @@ func TestStorerAnswers(t *testing.T) {
 		{"all singles", true, []string{`1 {"stream":"UP","seq":8}`, `2 {"stream":"UP","seq":9}`, `3 {"stream":"UP","seq":9}`, `4 {"stream":"UP","seq":10}`}, "ssss", true, false},
 		{"nonsense", false, []string{`4 {`, `7 {"stream":"TG_LOG","seq":9,"batch":"x","count":7}`, `0 {"stream":"TG_LOG","seq":9,"batch":"x","count":7}`}, "oooo", false, false},
 	} {
-		s := &Storer{bus: &Bus{}, id: "0123456789", wake: make(chan struct{}, 1)}
-		a := newStoreAnswers()
-		a.add(s)
+		s := &Storer{bus: &Bus{}, id: "0123456789", inbox: "_INBOX.0123456789."}
 		s.round = round{active: true, number: 35, fast: !c.singles, codes: make([]roundCode, 4), open: 4}
 		for _, text := range c.answers {
 			m := &nats.Msg{Data: []byte(text[2:])}
@@ -47,10 +45,10 @@ func TestStorerAnswers(t *testing.T) {
 				m.Header = nats.Header{"Status": {"503"}}
 			}
 			for _, round := range []string{"y", "z"} { // "z" is 35, "y" an earlier one
-				if m.Subject = a.inbox + s.id + round + fastBatchReply + text[:1] + ".1" + fastBatchEnd; c.singles {
-					m.Subject = a.inbox + s.id + round + "." + text[:1]
+				if m.Subject = s.inbox + s.id + round + fastBatchReply + text[:1] + ".1" + fastBatchEnd; c.singles {
+					m.Subject = s.inbox + s.id + round + "." + text[:1]
 				}
-				a.arrive(m)
+				s.arrive(m)
 				if round == "y" && s.round.open != 4 && text == c.answers[0] {
 					t.Errorf("%s: an answer of an earlier round counts", c.name)
 				}

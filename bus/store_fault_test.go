@@ -295,6 +295,13 @@ func TestStorerInCluster(t *testing.T) {
 	f.progress(200)
 	c.Thaw(i)
 	f.progress(200)
+	if i = c.At(b.Status().URL); i < 0 {
+		t.Fatal(b.Status().URL)
+	}
+	c.Freeze(i) // the one that we talk to
+	f.progress(200)
+	c.Thaw(i)
+	f.progress(200)
 	n := f.end()
 	t.Logf("%d messages, %s", n, storeCounts(b))
 	exactly(t, payloads(stored(t, js, "TG_LOG")), n)

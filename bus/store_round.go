@@ -1,8 +1,11 @@
 package bus
 
 import (
+	"errors"
 	"hash/maphash"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // A round puts messages of one stream on a wire, and ends when it is known what became of them, or when that will not be known.
@@ -46,7 +49,7 @@ const (
 // roundGrace is how long a round with an error waits for answers about its other messages.
 const roundGrace = 250 * time.Millisecond
 
-// waits tells whether a round is under way, and how long it may go on. Called with mu held.
+// waits tells whether a round is under way, and how long it may go on.
 func (r *round) waits(now time.Time) (bool, time.Duration) {
 	if !r.active || r.over {
 		return r.active, 0
@@ -64,7 +67,7 @@ func (r *round) waits(now time.Time) (bool, time.Duration) {
 // beginRound puts the next messages on the wire, those that it does not refuse. false: there is no wire, or not the stream of the first message.
 func (s *Storer) beginRound() bool {
 	w := s.bus.uplink.now.Load()
-	if w == nil || w.nc.IsClosed() {
+	if w == nil || w.nc.IsClosed() || !s.listen(w) {
 		return false
 	}
 	stream, mode, ok := s.nextStream()
@@ -107,14 +110,12 @@ func (s *Storer) beginRound() bool {
 	if len(out.sent) == 0 {
 		return true
 	}
-	s.mu.Lock()
 	r := &s.round
 	codes := append(r.codes[:0], make([]roundCode, len(out.sent))...)
 	*r = round{
 		active: true, number: s.number, wire: w, stream: stream, fast: mode == streamBatches,
 		sent: out.sent, codes: codes, open: len(codes), end: time.Now().Add(s.limit),
 	}
-	s.mu.Unlock()
 	out.write()
 	return true
 }
@@ -149,10 +150,8 @@ func (s *Storer) refuse(sl *slot) {
 
 // endRound takes over what the round has found out.
 func (s *Storer) endRound() {
-	s.mu.Lock()
 	r := s.round
 	s.round = round{codes: r.codes} // answers that come now are for nobody
-	s.mu.Unlock()
 	var stored, bytes, full, refused uint64
 	again := 0
 	for k, c := range r.codes {
@@ -211,11 +210,23 @@ func (s *Storer) pace(r *round, again int) {
 		return
 	case r.silent:
 		s.limit = min(2*s.limit, max(storeLimitMax, s.limitMin()))
+		s.bus.leaveMute(r.wire)
 	default:
 		s.pause = min(max(2*s.pause, storeRestMin), storeRestMax)
 		s.rest = s.pause
 	}
 	s.bus.durable.doubt()
+}
+
+// leaveMute ends a wire whose server says nothing at all, if there are others to go to: nats.go would find out after half a minute.
+func (b *Bus) leaveMute(w *wire) {
+	if len(w.nc.Servers()) < 2 || !errors.Is(w.flush(storeLimit), nats.ErrTimeout) {
+		return
+	}
+	w.kill()
+	if other := b.echo.now.Load(); other != nil && other.url == w.url {
+		other.kill()
+	}
 }
 
 // strike counts a wire that broke under a round. Some messages make the server end the connection instead of refusing them (see sender); when

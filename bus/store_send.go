@@ -12,8 +12,8 @@ import (
 //
 // The reply subject of a message is where JetStream answers, and carries everything that a fast batch is about:
 //
-//	_INBOX.<bus>.<storer><round>.500.fail.<number>.<op>.$FI     op: 0 begins, 1 adds, 2 adds and ends
-//	_INBOX.<bus>.<storer><round>.<number>                       a message of its own
+//	_INBOX.<storer>.<storer><round>.500.fail.<number>.<op>.$FI     op: 0 begins, 1 adds, 2 adds and ends
+//	_INBOX.<storer>.<storer><round>.<number>                       a message of its own
 type storeSender struct {
 	encoder *encoder
 	storer  *Storer
@@ -44,7 +44,7 @@ func (o *storeSender) begin(s *Storer, w *wire, stream uint16, fast bool, number
 	o.of(s)
 	o.wire, o.stream, o.fast, o.most = w, stream, fast, int(w.nc.MaxPayload())
 	o.sent, o.out, o.plan = o.sent[:0], o.out[:0], nil
-	o.reply = append(append(o.reply[:0], s.bus.answers.inbox...), s.id...)
+	o.reply = append(append(o.reply[:0], s.inbox...), s.id...)
 	o.reply = strconv.AppendUint(o.reply, number, 36)
 	if fast {
 		o.reply = append(o.reply, fastBatchReply...)

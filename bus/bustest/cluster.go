@@ -81,6 +81,16 @@ func StartCluster(t testing.TB, adjust ...func(*server.Options)) *Cluster {
 	return c
 }
 
+// At returns the node that a URL is the door of, or -1.
+func (c *Cluster) At(url string) int {
+	for i, d := range c.doors {
+		if url == "nats://"+d.address {
+			return i
+		}
+	}
+	return -1
+}
+
 // freeAddress is an address of 127.0.0.1 that nobody listens on.
 func freeAddress(t testing.TB) string {
 	t.Helper()
