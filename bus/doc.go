@@ -17,6 +17,9 @@
 //   - Poison. A message that NATS cannot take (payload, headers or subject too long, a reserved subject) is dropped and
 //     counted, and the pipeline goes on; Fits tells beforehand, so that a device can be refused with a reason.
 //
-// Nothing here logs. The number of goroutines depends on the number of publishers only: two for each, and a dozen for the
-// Bus, whatever the number of subscriptions and requests.
+// With Options.Durable JetStream keeps what must not be lost (streams.go has the names). One Storer a shard sees messages into it, in order, and tells each
+// when it is there and not before; a Bus without JetStream says why (Ready), and goes on trying.
+//
+// Nothing here logs. The number of goroutines depends on the number of publishers and storers only: two for each publisher, one for each
+// Storer, and a dozen for the Bus, whatever the number of subscriptions and requests.
 package bus

@@ -138,7 +138,7 @@ func BenchmarkStorer(b *testing.B) {
 		for i := range b.N {
 			m := nats.NewMsg("devices.pump-" + strconv.Itoa(i%2048) + ".telemetry")
 			m.Header["TG"], m.Data = []string{"1 c=pump-" + strconv.Itoa(i%2048)}, make([]byte, 64)
-			if _, err := js.PublishMsgAsync(m); err != nil {
+			if _, err := js.PublishMsgAsync(m, jetstream.WithStallWait(time.Minute)); err != nil {
 				b.Fatal(err)
 			}
 		}
