@@ -21,6 +21,8 @@ import (
 //	any goroutine ──order──▶ run ──question──▶ JetStream
 //	               done ◀── run ◀──answers── nats.go
 //
+// Questions to JetStream's API, which are those to the leader of a stream, wait for their turn; direct gets and writes do not.
+//
 // A question whose connection broke, that nobody answers, or that JetStream cannot answer now (no leader, starting) is asked again, with a new token, so
 // that a late answer to the first try finds nothing.
 type archive struct {
@@ -40,6 +42,8 @@ type archive struct {
 	token   uint64
 	asked   map[uint64]*question
 	resting []*question // to be asked again at their time
+	busy    int         // questions to JetStream's API under way
+	queue   []*question // those that wait for their turn
 	ended   bool
 
 	reads   reads
@@ -80,6 +84,8 @@ const (
 	// The pause before asking again doubles from restMin to restMax.
 	restMin = 50 * time.Millisecond
 	restMax = 2 * time.Second
+	// apiMax is how many questions to JetStream's API are under way. A server drops all that wait when they are 10,000, those of others, too.
+	apiMax = 256
 	// archiveTick is how late a deadline may be found.
 	archiveTick = 50 * time.Millisecond
 )
@@ -202,10 +208,42 @@ func (a *archive) end() {
 	}
 }
 
-// ask sends a question for the first time.
+// ask sends a question for the first time. Those to JetStream's API wait for their turn, in order.
 func (a *archive) ask(q *question) {
 	q.began = time.Now()
-	q.tries = 0
+	if !strings.HasPrefix(q.subject, apiPrefix) || strings.HasPrefix(q.subject, directPrefix) {
+		a.send(q)
+		return
+	}
+	answer, fail := q.answer, q.fail
+	q.answer = func(m *nats.Msg) sequel {
+		v := answer(m)
+		if v == finished {
+			a.nextInQueue()
+		}
+		return v
+	}
+	q.fail = func(err error) {
+		fail(err)
+		a.nextInQueue()
+	}
+	if a.busy == apiMax {
+		a.queue = append(a.queue, q)
+		return
+	}
+	a.busy++
+	a.send(q)
+}
+
+// nextInQueue lets a waiting question take the place of one that is done.
+func (a *archive) nextInQueue() {
+	if len(a.queue) == 0 {
+		a.busy--
+		return
+	}
+	q := a.queue[0]
+	a.queue[0] = nil
+	a.queue = a.queue[1:]
 	a.send(q)
 }
 

@@ -14,6 +14,9 @@ import (
 const (
 	sessionStream = bucketStream + bucketSessions
 	sessionPrefix = "$KV." + bucketSessions + "."
+
+	apiPrefix    = "$JS.API."
+	directPrefix = "$JS.API.DIRECT.GET."
 )
 
 // streamName is the name of a stream by its number.

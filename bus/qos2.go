@@ -53,12 +53,7 @@ func (q *received2) read(after uint64) {
 
 // take notes one event of a packet id.
 func (q *received2) take(s *stored) {
-	stores := strings.HasPrefix(s.subject, log2Subject)
-	var in Inbound
-	if v, ok := one(s.header, headerTG); ok {
-		new(decoder).tg(&in, v)
-	}
-	id := in.PacketID
+	stores, id := strings.HasPrefix(s.subject, log2Subject), packetIDOf(s)
 	if id == 0 {
 		return // not of a gateway: anybody on NATS may write there
 	}
@@ -69,4 +64,13 @@ func (q *received2) take(s *stored) {
 	case !stores && at >= 0:
 		q.ids = slices.Delete(q.ids, at, at+1)
 	}
+}
+
+// packetIDOf is the packet id of a stored message or marker, or 0.
+func packetIDOf(s *stored) uint16 {
+	var in Inbound
+	if v, ok := one(s.header, headerTG); ok {
+		new(decoder).tg(&in, v)
+	}
+	return in.PacketID
 }

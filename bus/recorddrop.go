@@ -34,7 +34,7 @@ func (r *records) drop(subject string, revision uint64, done func(error)) {
 		Seq    uint64 `json:"seq"`
 	}{subject, revision + 1}) // cannot fail
 	r.archive.ask(&question{
-		subject: "$JS.API.STREAM.PURGE." + sessionStream, payload: payload, fail: done,
+		subject: apiPrefix + "STREAM.PURGE." + sessionStream, payload: payload, fail: done,
 		answer: func(m *nats.Msg) sequel {
 			var a struct{ Error *apiError }
 			v := readAnswer(m, &a, &a.Error)

@@ -41,7 +41,7 @@ func (r *records) sendLoads() {
 
 // ask asks for the records of all subjects, and calls done when every caller has an answer.
 func (r *records) ask(l *loads, done func()) {
-	q := &question{subject: "$JS.API.DIRECT.GET." + sessionStream, payload: l.request(), patience: r.archive.patience}
+	q := &question{subject: directPrefix + sessionStream, payload: l.request(), patience: r.archive.patience}
 	q.answer = func(m *nats.Msg) sequel {
 		v := l.answer(m)
 		if v == finished {

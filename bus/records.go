@@ -121,7 +121,7 @@ func (r *SessionRecord) generation() uint64 {
 // last asks the leader of the bucket, and nobody else, for the record of a subject. patience as in question.
 func (r *records) last(subject string, patience time.Duration, done func(SessionRecord, error)) {
 	r.archive.ask(&question{
-		subject: "$JS.API.STREAM.MSG.GET." + sessionStream, payload: getRequest{LastFor: subject}.encode(), patience: patience,
+		subject: apiPrefix + "STREAM.MSG.GET." + sessionStream, payload: getRequest{LastFor: subject}.encode(), patience: patience,
 		fail: func(err error) { done(SessionRecord{}, err) },
 		answer: func(m *nats.Msg) sequel {
 			s, e, v := readGot(m)

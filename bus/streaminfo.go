@@ -6,7 +6,6 @@ import "github.com/nats-io/nats.go"
 type streamInfo struct {
 	first, last uint64
 	direct      bool // allows direct gets
-	copies      bool // direct gets may be answered by a server that is behind: there are replicas, or mirrors
 }
 
 // infoAsk gathers who wants to know the same stream: all that came before a question is sent share its answer.
@@ -44,19 +43,17 @@ func (a *archive) askInfo(stream string, i *infoAsk) {
 		}
 	}
 	a.ask(&question{
-		subject: "$JS.API.STREAM.INFO." + stream, patience: a.patience,
+		subject: apiPrefix + "STREAM.INFO." + stream, patience: a.patience,
 		answer: func(m *nats.Msg) sequel {
 			var r struct {
 				Error  *apiError
 				Config struct {
-					NumReplicas int  `json:"num_replicas"`
 					AllowDirect bool `json:"allow_direct"`
 				}
 				State struct {
 					FirstSeq uint64 `json:"first_seq"`
 					LastSeq  uint64 `json:"last_seq"`
 				}
-				Alternates []struct{} `json:"alternates"`
 			}
 			v := readAnswer(m, &r, &r.Error)
 			switch {
@@ -64,10 +61,7 @@ func (a *archive) askInfo(stream string, i *infoAsk) {
 			case r.Error != nil:
 				tell(streamInfo{}, r.Error)
 			default:
-				tell(streamInfo{
-					first: r.State.FirstSeq, last: r.State.LastSeq, direct: r.Config.AllowDirect,
-					copies: r.Config.NumReplicas > 1 || len(r.Alternates) > 1,
-				}, nil)
+				tell(streamInfo{first: r.State.FirstSeq, last: r.State.LastSeq, direct: r.Config.AllowDirect}, nil)
 			}
 			return v
 		},

@@ -84,7 +84,7 @@ type feeder struct {
 
 func feed(t *testing.T, nc *nats.Conn) *feeder {
 	t.Helper()
-	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(256))
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(256), jetstream.WithPublishAsyncTimeout(2*time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,21 +136,22 @@ func whole(t *testing.T, js jetstream.JetStream, after uint64, subjects ...strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	for {
-		ms, err := c.FetchNoWait(1000)
+	info, err := c.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pending := info.NumPending; pending > 0; {
+		ms, err := c.Fetch(1000, jetstream.FetchMaxWait(time.Second))
 		if err != nil {
 			t.Fatal(err)
 		}
-		n := 0
 		for m := range ms.Messages() {
 			meta, _ := m.Metadata()
 			all = append(all, meta.Sequence.Stream)
-			n++
-		}
-		if n == 0 {
-			return all
+			pending = meta.NumPending
 		}
 	}
+	return all
 }
 
 func sequences(ms []bus.Inbound) (all []uint64) {

@@ -57,12 +57,12 @@ func (c *tailConsumer) serve(ctx context.Context) {
 	}
 	defer func() {
 		_ = sub.Unsubscribe() // fails only if the wire is gone
-		c.tail.bus.archive.forget("$JS.API.CONSUMER.DELETE." + stream + "." + c.name)
+		c.tail.bus.archive.forget(apiPrefix + "CONSUMER.DELETE." + stream + "." + c.name)
 	}()
 	if !c.create(stream) {
 		return
 	}
-	next := "$JS.API.CONSUMER.MSG.NEXT." + stream + "." + c.name
+	next := apiPrefix + "CONSUMER.MSG.NEXT." + stream + "." + c.name
 	quiet := time.NewTimer(tailSilence)
 	defer quiet.Stop()
 	for c.pull(next) {
@@ -105,10 +105,10 @@ func (c *tailConsumer) create(stream string) bool {
 		last = info.first - 1
 		t.advance(c.version, last)
 	}
-	err = a.waitAPI("$JS.API.CONSUMER.CREATE."+stream+"."+c.name, c.request(stream, last+1))
+	err = a.waitAPI(apiPrefix+"CONSUMER.CREATE."+stream+"."+c.name, c.request(stream, last+1))
 	if e, ok := err.(*apiError); ok && (e.ErrCode == errFiltersOverlap || e.ErrCode == errFilterNotSubset) {
 		c.subjects = wholeStream(t.stream)
-		err = a.waitAPI("$JS.API.CONSUMER.CREATE."+stream+"."+c.name, c.request(stream, last+1))
+		err = a.waitAPI(apiPrefix+"CONSUMER.CREATE."+stream+"."+c.name, c.request(stream, last+1))
 	}
 	return err == nil
 }
@@ -153,11 +153,10 @@ func (c *tailConsumer) pull(next string) bool {
 
 // take hands out a message and what has come with it. false: the consumer is of no use any more.
 func (c *tailConsumer) take(m *nats.Msg) bool {
-	good := true
-	for c.run = c.run[:0]; ; m = <-c.ch {
-		if good = c.note(m); !good || len(c.run) == runMax || len(c.ch) == 0 {
-			break
-		}
+	c.run = c.run[:0]
+	good := c.note(m)
+	for good && len(c.run) < runMax && len(c.ch) > 0 {
+		good = c.note(<-c.ch)
 	}
 	handed := c.deliver()
 	return good && handed
