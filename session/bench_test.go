@@ -95,3 +95,41 @@ func BenchmarkConnectSubscribeLost(b *testing.B) {
 		out.Reset()
 	}
 }
+
+// BenchmarkDurable is the life of a message of a stream, PUBACK or PUBCOMP included, QoS 2 with its two snapshots.
+func BenchmarkDurable(b *testing.B) {
+	for qos := uint8(1); qos <= 2; qos++ {
+		b.Run(fmt.Sprintf("qos%d", qos), func(b *testing.B) {
+			_, s, out := durableSteady()
+			var record []byte
+			seq, id := uint64(0), uint16(0)
+			topic, payload := []byte("devices/a/cmd"), make([]byte, 64)
+			step := func(ev *Event) {
+				s.Step(1, ev, out)
+				for again := true; again; {
+					if len(out.Sends) > 0 {
+						id = out.Sends[0].PacketID
+					}
+					again = out.Save
+					out.Reset()
+					if again {
+						var token uint32
+						record, token = s.AppendRecord(record[:0], 1, worldBegan)
+						s.Step(1, &Event{Kind: Saved, Token: token}, out)
+					}
+				}
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				seq++
+				step(&Event{Kind: Deliver, QoS: qos, Msg: &Message{Topic: topic, Payload: payload, QoS: qos, Seq: seq}})
+				if qos == 1 {
+					step(&Event{Kind: Puback, PacketID: id})
+					continue
+				}
+				step(&Event{Kind: Pubrec, PacketID: id})
+				step(&Event{Kind: Pubcomp, PacketID: id})
+			}
+		})
+	}
+}

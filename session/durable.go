@@ -88,17 +88,37 @@ func (s *Session) durable() *durable {
 	return s.extra.durable
 }
 
-func (d *durable) needWork() *work {
-	if d.work == nil {
+// needWork is the session's work, made on demand.
+func (s *Session) needWork() *work {
+	d, t := s.durable(), s.table
+	switch n := len(t.works); {
+	case d.work != nil:
+	case n > 0:
+		d.work, t.works[n-1] = t.works[n-1], nil
+		t.works = t.works[:n-1]
+	default:
 		d.work = new(work)
 	}
 	return d.work
 }
 
-// spareWork lets go of what is empty.
-func (d *durable) spareWork() {
-	if w := d.work; w != nil && len(w.again)+len(w.since)+int(w.rels.n) == 0 {
-		d.work = nil
+// worksSpareMax is how many unused works a table keeps, each of at most workSpareMax of anything.
+const (
+	worksSpareMax = 256
+	workSpareMax  = 64
+)
+
+// spareWork gives the work back when it holds nothing.
+func (s *Session) spareWork() {
+	d, t := s.durable(), s.table
+	w := d.work
+	if w == nil || len(w.again)+len(w.since)+int(w.rels.n) > 0 {
+		return
+	}
+	d.work = nil
+	if len(t.works) < worksSpareMax && max(cap(w.again), cap(w.since), len(w.rels.buf)) <= workSpareMax {
+		*w = work{again: w.again[:0], since: w.since[:0], rels: w.rels}
+		t.works = append(t.works, w)
 	}
 }
 
@@ -235,12 +255,13 @@ func (s *Session) SeenUpTo(stream uint16, seq uint64) {
 	}
 	p := d.at(stream)
 	p.cursor = max(p.cursor, seq)
-	d.passed(stream, seq)
+	s.passed(stream, seq)
 	s.trimSince()
 }
 
 // passed forgets what a replay that came to seq did not bring: it is no more.
-func (d *durable) passed(stream uint16, seq uint64) {
+func (s *Session) passed(stream uint16, seq uint64) {
+	d := s.durable()
 	from, to := d.owed(stream)
 	n := from
 	for n < to && d.work.again[n].seq <= seq {
@@ -248,7 +269,7 @@ func (d *durable) passed(stream uint16, seq uint64) {
 	}
 	if n > from {
 		d.work.again = slices.Delete(d.work.again, from, n)
-		d.spareWork()
+		s.spareWork()
 	}
 }
 
@@ -267,8 +288,8 @@ func (s *Session) CaughtUp() {
 	}
 	d.behind, d.full = false, false
 	if d.work != nil {
-		d.work.again = nil
-		d.spareWork()
+		d.work.again = d.work.again[:0]
+		s.spareWork()
 	}
 }
 

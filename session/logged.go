@@ -29,7 +29,7 @@ func (s *Session) deliverLogged(nowSec uint32, ev *Event, out *Out) {
 		// It was sent when it came, or the device was away.
 	case m.Seq <= p.cursor && !owed:
 		if ev.Replay {
-			d.passed(m.Stream, m.Seq)
+			s.passed(m.Stream, m.Seq)
 		}
 		return
 	case m.expired(nowSec):
@@ -42,7 +42,7 @@ func (s *Session) deliverLogged(nowSec uint32, ev *Event, out *Out) {
 		return
 	}
 	d.changed = true
-	d.passed(m.Stream, m.Seq)
+	s.passed(m.Stream, m.Seq)
 	p.cursor = max(p.cursor, m.Seq)
 }
 
@@ -198,7 +198,7 @@ func (s *Session) saveRels(out *Out) {
 			e.send(0, false, out)
 		}
 	}
-	d.spareWork()
+	s.spareWork()
 }
 
 // ripe says that something was saved and not yet sent.

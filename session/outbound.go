@@ -314,7 +314,7 @@ func (s *Session) received(e *entry, out *Out) {
 		out.ack(SendPubrel, e.id, 0)
 	default:
 		e.mark = markLogged | markUnsaved | markFresh
-		s.durable().needWork().rels.push(e.id)
+		s.needWork().rels.push(e.id)
 		s.mustSave(out)
 	}
 	out.hold(e)

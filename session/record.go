@@ -292,7 +292,7 @@ func (s *Session) restore(r *record, wallSec uint32, out *Out) {
 	for _, p := range r.streams {
 		*d.at(p.stream) = position{stream: p.stream, cursor: p.cursor, base: max(p.cursor, lastOf(again[:p.again]))}
 		for _, seq := range again[:p.again] {
-			w := d.needWork()
+			w := s.needWork()
 			w.again = append(w.again, place{p.stream, seq})
 		}
 		again = again[p.again:]
@@ -312,7 +312,7 @@ func lastOf(seqs []uint64) uint64 {
 }
 
 func (s *Session) restoreFilters(r *record, out *Out) {
-	d, rest := s.durable(), r.since
+	rest := r.since
 	for i := len(r.filters) - 1; i >= 0; i-- { // link puts each before the others
 		f := &r.filters[i]
 		mine := rest[len(rest)-f.since:]
@@ -326,7 +326,7 @@ func (s *Session) restoreFilters(r *record, out *Out) {
 		sub.set(&Filter{QoS: f.options & filterQoS, NoLocal: f.options&filterNoLocal != 0, RetainAsPublished: f.options&filterAsPub != 0,
 			RetainHandling: f.options >> filterHandle & 3}, f.id)
 		for _, p := range mine {
-			w := d.needWork()
+			w := s.needWork()
 			w.since = append(w.since, since{sub, p})
 		}
 	}

@@ -210,12 +210,17 @@ func (r *record) parse(b []byte) error {
 	if r.flags&recordHasWill != 0 {
 		r.parseWill(&p)
 	}
-	if p.bad || len(p.b) > 0 || repeats(r.received) {
+	sent := make([]uint16, 0, len(r.sent))
+	for _, e := range r.sent {
+		sent = append(sent, e.id)
+	}
+	if p.bad || len(p.b) > 0 || repeats(r.received) || repeats(sent) {
 		return errRecordDamaged
 	}
 	return nil
 }
 
+// repeats says whether a packet id is there twice.
 func repeats(ids []uint16) bool {
 	sorted := slices.Sorted(slices.Values(ids))
 	return len(slices.Compact(sorted)) != len(ids)
@@ -313,8 +318,8 @@ func (p *recordReader) number() uint64 {
 	return n
 }
 
-func (p *recordReader) upTo(limit uint64) uint64 {
-	n := p.number()
+// within is n, or what is bad.
+func (p *recordReader) within(n, limit uint64) uint64 {
 	if n > limit {
 		p.bad = true
 		return 0
@@ -322,8 +327,8 @@ func (p *recordReader) upTo(limit uint64) uint64 {
 	return n
 }
 
-func (p *recordReader) uint32() uint32 { return uint32(p.upTo(1<<32 - 1)) }
-func (p *recordReader) uint16() uint16 { return uint16(p.upTo(1<<16 - 1)) }
+func (p *recordReader) uint32() uint32 { return uint32(p.within(p.number(), 1<<32-1)) }
+func (p *recordReader) uint16() uint16 { return uint16(p.within(p.number(), 1<<16-1)) }
 
 // id is a packet id, which is not 0.
 func (p *recordReader) id() uint16 {
@@ -336,11 +341,13 @@ func (p *recordReader) id() uint16 {
 
 // count is how many things of at least size bytes follow; a packet id more than there are is no such number.
 func (p *recordReader) count(size int) int {
-	return int(p.upTo(uint64(min(len(p.b)/size, 65535))))
+	n := p.number()
+	return int(p.within(n, uint64(min(len(p.b)/size, 65535))))
 }
 
 func (p *recordReader) bytes() []byte {
-	n := int(p.upTo(uint64(len(p.b))))
+	length := p.number()
+	n := int(p.within(length, uint64(len(p.b))))
 	if p.bad {
 		return nil
 	}

@@ -13,7 +13,7 @@ func (s *Session) setSince(sub *Subscription, seqs []uint64) {
 	}
 	for stream, seq := range seqs {
 		if seq > s.Floor(uint16(stream)) {
-			w := d.needWork()
+			w := s.needWork()
 			w.since = append(w.since, since{sub, place{uint16(stream), seq}})
 		}
 	}
@@ -23,7 +23,7 @@ func (s *Session) setSince(sub *Subscription, seqs []uint64) {
 func (s *Session) dropSince(sub *Subscription) {
 	if d := s.durable(); d != nil && d.work != nil {
 		d.work.since = slices.DeleteFunc(d.work.since, func(n since) bool { return n.sub == sub })
-		d.spareWork()
+		s.spareWork()
 	}
 }
 
@@ -31,7 +31,7 @@ func (s *Session) dropSince(sub *Subscription) {
 func (s *Session) trimSince() {
 	if d := s.durable(); d != nil && d.work != nil {
 		d.work.since = slices.DeleteFunc(d.work.since, func(n since) bool { return n.seq <= s.Floor(n.stream) })
-		d.spareWork()
+		s.spareWork()
 	}
 }
 

@@ -31,14 +31,28 @@ func TestSizes(t *testing.T) {
 // idleBytesMax is what an idle session with one filter of its own may cost, all told: struct, client id, filter, subscription and its share of the indexes.
 const idleBytesMax = 300
 
+// durableBytesMax is the same of a durable session.
+const durableBytesMax = 400
+
 // TestIdleSessionBytes measures it as the slope of the heap.
 func TestIdleSessionBytes(t *testing.T) {
+	for _, c := range []struct {
+		durable bool
+		max     float64
+	}{{false, idleBytesMax}, {true, durableBytesMax}} {
+		if each := idleBytes(t, c.durable); each > c.max {
+			t.Errorf("an idle session takes %.1f bytes, at most %.0f are meant (durable: %v)", each, c.max, c.durable)
+		}
+	}
+}
+
+func idleBytes(t *testing.T, durable bool) float64 {
 	table := NewTable(&Limits{})
 	var out Out
 	add := func(from, to int) {
 		for i := from; i < to; i++ {
 			id := fmt.Appendf(nil, "device-%06d", i)
-			s, _ := table.Open(1, &Connect{ClientID: id, Version: 5, ExpirySec: 60}, uint64(i+1), &out)
+			s, _ := table.Open(1, &Connect{ClientID: id, Version: 5, ExpirySec: 60, Durable: durable}, uint64(i+1), &out)
 			s.Step(1, &Event{Kind: Subscribe, PacketID: 1, Filters: []Filter{{Topic: fmt.Appendf(nil, "devices/%s/cmd", id), QoS: 1}}}, &out)
 			s.Step(1, &Event{Kind: Deliver, QoS: 1, Msg: &Message{Topic: []byte("t"), QoS: 1}}, &out)
 			s.Step(1, &Event{Kind: Puback, PacketID: 1}, &out)
@@ -49,11 +63,9 @@ func TestIdleSessionBytes(t *testing.T) {
 	before := heapBytes()
 	add(2000, 12000)
 	each := float64(heapBytes()-before) / 10000
-	t.Logf("%.1f bytes per idle session with one exact subscription", each)
-	if each > idleBytesMax {
-		t.Errorf("an idle session takes %.1f bytes, at most %d are meant", each, idleBytesMax)
-	}
+	t.Logf("%.1f bytes per idle session with one exact subscription (durable: %v)", each, durable)
 	runtime.KeepAlive(table)
+	return each
 }
 
 func heapBytes() int64 {

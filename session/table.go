@@ -27,6 +27,7 @@ type Table struct {
 
 	store store
 	flows []*flow // unused
+	works []*work // unused
 	rec   record  // scratch of AppendRecord and Restore
 
 	stamps        uint32
