@@ -39,4 +39,49 @@
 //
 // Quality 2 inbound is method B of the standard (figure 4.3): a message is routed at once, its packet id is remembered
 // until PUBREL.
+//
+// # Durable sessions
+//
+// A durable session (Connect.Durable) is kept in a record outside of the table, and what it is owed is in streams: messages with a
+// place there (Message.Stream, Seq) come from the tail of the stream, which feeds all sessions, or from a replay, which is for this one
+// (Event.Replay, Session.Match). One number a stream, the cursor, says what the session took; so nothing is kept for a session that is
+// away, and the record stays small.
+//
+//		          queue full, or away
+//		current ----------------------> behind
+//		   ^                              |
+//		   '--- CaughtUp: a replay got ---'
+//		        to the tail
+//
+//	  - A message at or below the cursor is ignored. One that is sent, queued, or dropped for its expiry moves the cursor. One
+//	    that finds the queue full stays in the stream, whatever the policy: the session is behind (Out.Behind), or the replay pauses (Out.Full).
+//	  - Behind, only replays count. They begin at Cursor, go on when Hungry says so, and SeenUpTo says how far they read. A replay and the
+//	    tail may overlap.
+//	  - QoS 0 is sent when the tail brings it or not at all, behind or not, and a replay passes it over. With Limits.QueueQoS0 it is
+//	    treated like the others, and may come twice when a gateway dies.
+//	  - Messages of no stream (Seq 0), and all of shared groups, go as in other sessions, also while the session is behind; so they may
+//	    overtake. A full queue drops them only.
+//	  - A filter that came later than a message in the stream does not bring it in a replay (Filter.Since).
+//
+// What must not be forgotten is saved first: Out.Save, AppendRecord, and Saved when the record is stored; one save at a time. A QoS 2
+// message of a stream is sent, and PUBREL follows its PUBREC, only when a record says so. Otherwise a gateway that goes on with the
+// session could not tell a message that the device holds from one that it never saw. Such messages hold their place in the window
+// meanwhile, keep their order among themselves, and QoS 1 may overtake them. Whoever changes filters answers the device after SavedBy.
+//
+// The record says of each stream up to where everything was sent, and which of that is unacknowledged: QoS 1 by place, QoS 2 by packet id
+// and place, or by packet id when only PUBREL is due. Everything above, such as what waits in the queue, is read again. Each list is
+// bounded by the window. So after Restore QoS 2 comes exactly once, and QoS 1 again if its PUBACK came after the record. A QoS 2 message
+// that was sent needs its bytes before it can be sent again (EachRefill, Refill).
+//
+// From the device: a QoS 1 message that is known is not routed again when it comes with DUP on a later connection (resent.go). The
+// PUBREL of a QoS 2 message that the log has is answered when a marker is in the log, too (Out.Releases, Released), so that the log alone
+// tells which packet ids are taken; a record is clean, and tells it as well, when the session is away and nothing is under way.
+//
+// Further promises of the caller:
+//
+//   - Messages of a stream come to a session in the order of their places, from the tail and from a replay; a replay is complete.
+//   - A new session is told with SeenUpTo where it begins in each stream, and a session that is live and current, before each snapshot,
+//     where the tail is.
+//   - A record is stored under compare-and-set: when somebody else wrote it, the session goes on there, and is forgotten here (Forget).
+//   - The record of a session in Out.Records is dropped when the session is gone, unless its client id opened anew; else written.
 package session

@@ -388,7 +388,8 @@ func (r *rig) show(id string) {
 		[]string{"", "live", "detached", "gone"}[s.state], s.Owner(), s.Version(), int32(s.ExpirySec()), s.Subscriptions(),
 		s.Inflight(), s.Queued(), s.Pending(), s.Unaccepted())
 	if s.Durable() {
-		r.say("cursor=%d floor=%d behind=%v hungry=%v changed=%v", s.Cursor(0), s.Floor(0), s.Behind(), s.Hungry(), s.Changed())
+		r.say("cursor=%d floor=%d behind=%v hungry=%v changed=%v saved=%v rest=%v", s.Cursor(0), s.Floor(0), s.Behind(), s.Hungry(), s.Changed(),
+			s.SavedBy() == 0, s.AtRest())
 	}
 	s.EachRefill(func(stream uint16, seq uint64) bool {
 		r.say("lacks %d of stream %d", seq, stream)

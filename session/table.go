@@ -106,6 +106,7 @@ func (t *Table) Open(nowSec uint32, c *Connect, owner uint64, out *Out) (s *Sess
 	away := present && s.state == detached
 	s.becomeLive(c, owner, out)
 	s.keep(c.Durable, away)
+	s.mustSave(out)
 	s.resumed = !present
 	return s, present
 }
