@@ -10,7 +10,7 @@ import (
 func (d *worldDevice) connect() {
 	w := d.w
 	w.owners++
-	c := Connect{ClientID: []byte(d.id), Version: 5, ExpirySec: Never, ReceiveMax: d.window, Durable: true}
+	c := Connect{ClientID: []byte(d.id), Version: 5, ExpirySec: Never, ReceiveMax: d.window, Durable: true, Upgrade: w.rnd.IntN(8) == 0}
 	known := d.revisions > 0
 	var s *Session
 	var present bool
@@ -150,8 +150,16 @@ func seqOf(ev *Event) place {
 
 func (d *worldDevice) save() {
 	s := d.w.table.Get([]byte(d.id))
-	if s == nil || d.snap != 0 || !d.wants && (!s.Changed() || d.w.rnd.IntN(3) > 0) {
+	if s == nil || d.snap == 0 && !d.wants && (!s.Changed() || d.w.rnd.IntN(3) > 0) {
 		return
+	}
+	if d.snap != 0 { // another snapshot before the first is stored: this one counts, though the other may arrive as well
+		switch {
+		case d.w.rnd.IntN(8) > 0:
+			return
+		case d.w.rnd.IntN(2) == 0:
+			d.land()
+		}
 	}
 	if s.state == live && !s.Behind() {
 		for at := range d.w.tail {

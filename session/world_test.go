@@ -61,7 +61,10 @@ var worldLog = flag.Int("world.log", 120, "how many lines of its log a world sho
 
 const worldBegan = 1_700_000_000
 
-var worldTopics = []string{"a", "a/b", "c", "c/d/e"}
+// Of worldLastTopic only the newest message waits.
+const worldLastTopic = "c"
+
+var worldTopics = []string{"a", "a/b", worldLastTopic, "c/d/e"}
 
 func newWorld(rnd *rand.Rand) *world {
 	w := &world{rnd: rnd, store: map[string][]byte{}, wall: worldBegan, saw: map[string]int{}, memory: rnd.IntN(2) == 0}
@@ -69,6 +72,9 @@ func newWorld(rnd *rand.Rand) *world {
 		InflightMax: uint16(1 + rnd.IntN(6)), ReceiveMax: uint16(1 + rnd.IntN(6)), ExpiryMaxSec: Never, QueueQoS0: rnd.IntN(3) == 0}
 	if rnd.IntN(6) == 0 {
 		w.limits.QueueCountMax = -1
+	}
+	if !w.memory && rnd.IntN(3) == 0 {
+		w.limits.QueuePolicy = Disconnect // which is not for messages of streams
 	}
 	if rnd.IntN(3) == 0 {
 		w.limits.TableBytesMax = 600
@@ -194,7 +200,8 @@ func (w *world) trim() {
 
 // message is m as it comes from its stream.
 func (w *world) message(at int, m *worldMessage) *Message {
-	msg := &Message{Topic: []byte(m.topic), Payload: fmt.Append(nil, m.n), QoS: m.qos, Stream: uint16(at), Seq: m.seq}
+	msg := &Message{Topic: []byte(m.topic), Payload: fmt.Append(nil, m.n), QoS: m.qos, Stream: uint16(at), Seq: m.seq,
+		LastValue: m.topic == worldLastTopic}
 	if m.until != 0 {
 		msg.ExpiresAtSec = max(m.until, w.began+1) - w.began
 	}
@@ -231,7 +238,8 @@ func (w *world) fan(msg *Message) {
 // gossip is a message of no stream.
 func (w *world) gossip() {
 	w.numbers++
-	w.fan(&Message{Topic: []byte(worldTopics[w.rnd.IntN(len(worldTopics))]), Payload: fmt.Append(nil, -w.numbers), QoS: uint8(w.rnd.IntN(3))})
+	topic := worldTopics[w.rnd.IntN(len(worldTopics))]
+	w.fan(&Message{Topic: []byte(topic), Payload: fmt.Append(nil, -w.numbers), QoS: uint8(w.rnd.IntN(3)), LastValue: topic == worldLastTopic})
 }
 
 func (w *world) device(id string) *worldDevice { return w.devices[id[0]-'a'] }
