@@ -270,6 +270,13 @@ func (b *bench) once(ctx context.Context, s *benchScenario, c *contender, turn, 
 	if err != nil {
 		return nil, nil, err
 	}
+	var kept *store
+	if s.far == farStore {
+		if kept, err = openStore(ctx, at, c.stream); err != nil {
+			return nil, nil, err
+		}
+		defer kept.close()
+	}
 	duration := b.duration
 	if connections > 0 {
 		duration, verify = min(duration, benchIdleHold), ""
@@ -284,7 +291,9 @@ func (b *bench) once(ctx context.Context, s *benchScenario, c *contender, turn, 
 	if r.servers, err = servers.watch(); err != nil { // the contender first
 		return nil, nil, err
 	}
-	res, err = r.run(ctx)
+	if res, err = r.run(ctx); err == nil && kept != nil {
+		err = kept.check(ctx, res)
+	}
 	return r, res, err
 }
 
@@ -306,6 +315,9 @@ func (b *bench) far(s *benchScenario, start func(*contender, address) error) (at
 	case farEcho:
 		at.plain, at.nats = true, nats
 		return at, nats, start(&natsHelper, address{port: ports[1]})
+	case farStore:
+		at.natsPort, at.durable = ports[1], true
+		return at, "", nil
 	}
 	return at, "", nil
 }

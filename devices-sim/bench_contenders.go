@@ -29,18 +29,19 @@ type contender struct {
 	kind   contenderKind
 	folder string
 	uplink bool   // a broker that takes NATS clients as well
+	stream string // that it stores messages of QoS 1 in before it acknowledges them; "": it does not
 	tuned  string // where it is not at its defaults; README.md says why
 }
 
 // contenders is the list that --contenders takes.
 var contenders = []contender{
 	{
-		name: "tidegate", kind: kindGateway, uplink: true,
+		name: "tidegate", kind: kindGateway, uplink: true, stream: "TG_LOG",
 		tuned: "queue of 100,000 messages and 64 MiB a session; embedded NATS, but for WebSocket devices; these get back what they publish",
 	},
 	{name: "mosquitto", kind: kindBroker, folder: "mosquitto", tuned: "Nagle off, 1,000 in flight and 100,000 queued a client, no persistence, no $SYS"},
 	{
-		name: "natsmqtt", kind: kindBroker, folder: "natsmqtt", uplink: true,
+		name: "natsmqtt", kind: kindBroker, folder: "natsmqtt", uplink: true, stream: "$MQTT_msgs",
 		tuned: "consumers in memory, 8,192 unacknowledged a subscription, 60 s for JetStream calls; streams in files of a temporary directory",
 	},
 	{name: "mochi", kind: kindBroker, folder: "mochi", tuned: "receive maximum and in-flight limit 65,535"},
@@ -195,6 +196,7 @@ type address struct {
 	natsPort int    // 0: none
 	nats     string // URL of the NATS server to publish to; "" for none
 	plain    bool   // devices are plain WebSocket devices
+	durable  bool   // what is acknowledged is to be stored
 }
 
 // targets is where devices find the server.

@@ -6,39 +6,52 @@ import (
 )
 
 // benchMust is what the gateway has to reach in a scenario: a figure that is at most so much, or at most so many times
-// that of another contender in the same run.
+// that of another contender in the same run; or at least.
 type benchMust struct {
 	scenario, figure string
 	most, moonshot   float64 // 0: none
 	times            string  // contender; "": most is the figure itself
+	least            bool    // most is the least
 }
 
 // benchMustTable is what has to hold on two cores that the generator shares.
 var benchMustTable = []benchMust{
-	{"idle", "rss_per_connection", 600, 350, ""},
-	{"idle", "cpu_us_per_connect", 18, 12, ""},
-	{"qos0-flat-out", "cpu_us_per_message", 1.1, 0.7, ""},
-	{"qos1-flat-out", "cpu_us_per_message", 1.6, 1.0, ""},
-	{"qos0-100k", "cpu_us_per_message", 0.9, 0.6, "mosquitto"},
-	{"qos0-100k", "latency_p99_ms", 1, 0, "mosquitto"},
-	{"qos1-30k", "cpu_us_per_message", 0.9, 0.6, "mosquitto"},
-	{"qos1-30k", "latency_p99_ms", 1, 0, "mosquitto"},
-	{"many", "cpu_us_per_message", 1, 0.8, "mosquitto"},
-	{"many", "latency_p99_ms", 1, 0, "mosquitto"},
-	{"fan-out", "cpu_us_per_message", 3.4, 2.8, ""},
-	{"uplink-flat-out", "cpu_us_per_message", 1.3, 1.0, ""},
-	{"uplink-50k", "cpu_us_per_message", 9, 6, ""},
+	{"idle", "rss_per_connection", 600, 350, "", false},
+	{"idle", "cpu_us_per_connect", 18, 12, "", false},
+	{"qos0-flat-out", "cpu_us_per_message", 1.1, 0.7, "", false},
+	{"qos1-flat-out", "cpu_us_per_message", 1.6, 1.0, "", false},
+	{"qos0-100k", "cpu_us_per_message", 0.9, 0.6, "mosquitto", false},
+	{"qos0-100k", "latency_p99_ms", 1, 0, "mosquitto", false},
+	{"qos1-30k", "cpu_us_per_message", 0.9, 0.6, "mosquitto", false},
+	{"qos1-30k", "latency_p99_ms", 1, 0, "mosquitto", false},
+	{"many", "cpu_us_per_message", 1, 0.8, "mosquitto", false},
+	{"many", "latency_p99_ms", 1, 0, "mosquitto", false},
+	{"fan-out", "cpu_us_per_message", 3.4, 2.8, "", false},
+	{"uplink-flat-out", "cpu_us_per_message", 1.3, 1.0, "", false},
+	{"uplink-50k", "cpu_us_per_message", 9, 6, "", false},
+	{"durable-uplink-flat-out", "acknowledged_per_second", 1.3, 0, "natsmqtt", true},
+	{"durable-uplink-flat-out", "cpu_us_per_message", 0.75, 0, "natsmqtt", false},
+	{"durable-uplink-flat-out", "stored_lost", 0, 0, "", false},
+	{"durable-uplink-20k", "cpu_us_per_message", 0.5, 0, "natsmqtt", false},
+	{"durable-uplink-20k", "latency_p99_ms", 1, 0, "natsmqtt", false},
+	{"durable-uplink-20k", "stored_lost", 0, 0, "", false},
 }
 
-// bound is a limit of the must in words; "" for none.
+// bound is a limit of the must in words.
 func (m *benchMust) bound(limit float64) string {
-	switch {
-	case limit == 0:
-		return ""
-	case m.times != "":
-		return fmt.Sprintf("≤ %v × %s", limit, m.times)
+	sign := "≤"
+	if m.least {
+		sign = "≥"
 	}
-	return fmt.Sprintf("≤ %v", limit)
+	if m.times != "" {
+		return fmt.Sprintf("%s %v × %s", sign, limit, m.times)
+	}
+	return fmt.Sprintf("%s %v", sign, limit)
+}
+
+// within tells whether a value is.
+func (m *benchMust) within(limit, value float64) bool {
+	return value == limit || (value < limit) != m.least
 }
 
 // benchMusts holds the table against what was measured, scenarios that were not asked for left out. A smoke test measures
@@ -65,8 +78,8 @@ func benchMusts(rep *benchReport) (list []must) {
 			value = ours / theirs
 			measured = fmt.Sprintf("%s: %.2f × %s", measured, value, signed(theirs))
 		}
-		got := held(name, m.bound(m.most), value, value <= m.most, measured)
-		if m.moonshot > 0 && value <= m.moonshot {
+		got := held(name, m.bound(m.most), value, m.within(m.most, value), measured)
+		if m.moonshot > 0 && m.within(m.moonshot, value) {
 			got.Note = "moonshot reached: " + m.bound(m.moonshot)
 		}
 		list = append(list, got)

@@ -33,6 +33,7 @@ const (
 	farDevices farEnd = iota // MQTT devices receive: every broker
 	farNATS                  // a subscriber of the server's own NATS: those that have one
 	farEcho                  // plain WebSocket devices get their message back, and a NATS beside the server gets it too
+	farStore                 // a JetStream stream on file: those that acknowledge what is stored
 )
 
 const (
@@ -54,6 +55,8 @@ var benchScenarios = []benchScenario{
 	{name: "fan-out", text: "QoS 0, 1 → 500 at 600 a second: 300,000 deliveries a second", publishers: 1, subscribers: 500, route: routeAll, rate: 600, window: benchDeepWindow},
 	{name: "uplink-flat-out", text: "QoS 0, 50 devices → a NATS subscriber, flat out", far: farNATS, publishers: 50, flatOut: true, window: benchDeepWindow},
 	{name: "uplink-50k", text: "QoS 0, 50 devices → a NATS subscriber at 50,000 a second", far: farNATS, publishers: 50, rate: 50_000, window: benchDeepWindow},
+	{name: "durable-uplink-flat-out", text: "QoS 1, 200 devices → a stream on file, flat out with a window of 16", far: farStore, publishers: 200, qos: 1, flatOut: true, window: 16},
+	{name: "durable-uplink-20k", text: "QoS 1, 200 devices → a stream on file at 20,000 a second", far: farStore, publishers: 200, qos: 1, rate: 20_000, window: benchDeepWindow},
 	{name: "ws-idle", text: "Plain WebSocket connections that say nothing: memory of one, CPU of its handshake", far: farEcho, idle: [2]int{5000, 18000}, window: 1},
 	{name: "ws-echo", text: "1,000 plain WebSocket devices, echo and publish to NATS at 10,000 a second", far: farEcho, publishers: 1000, rate: 10_000, window: 16},
 	{name: "ws-flat-out", text: "50 plain WebSocket devices, echo and publish to NATS, flat out", far: farEcho, publishers: 50, flatOut: true, window: benchDeepWindow},
@@ -68,6 +71,8 @@ func (s *benchScenario) takes(c *contender) bool {
 		return c.uplink
 	case farEcho:
 		return c.kind != kindBroker
+	case farStore:
+		return c.stream != ""
 	}
 	return c.kind != kindWebSocket
 }
@@ -117,6 +122,8 @@ func (s *benchScenario) parameters(duration time.Duration) string {
 			p(" (%d publishers, %d subscribers, route %s)", s.publishers, s.subscribers, s.route)
 		case s.far == farNATS:
 			p(", one NATS subscriber")
+		case s.far == farStore:
+			p(", a persistent session that is away and is owed every message")
 		default:
 			p(", one NATS subscriber, every message sent back")
 		}
@@ -145,6 +152,8 @@ var benchFigures = []benchFigure{
 	{"cpu_us_per_message", "CPU per message, µs"},
 	{"nats_cpu_us_per_message", "NATS beside it, µs"},
 	{"received_per_second", "received/s"},
+	{"acknowledged_per_second", "acknowledged/s"},
+	{"stored_lost", "acknowledged, not stored"},
 	{"lost_percent", "lost, %"},
 	{"latency_p50_ms", "p50, ms"},
 	{"latency_p99_ms", "p99, ms"},
@@ -159,6 +168,10 @@ func (s *benchScenario) figuresOf(r *runner, res *result) map[string]float64 {
 	f["rss_mb"] = float64(res.Servers[0].RSSEnd) / 1e6
 	if len(res.Servers) > 1 {
 		f["nats_cpu_us_per_message"] = res.Servers[1].MicrosPerMessage
+	}
+	if s.far == farStore {
+		s.storeFigures(f, t)
+		return f
 	}
 	f["received_per_second"] = t.PerSecondR
 	if t.Lost != nil && *t.Expected > 0 {
@@ -199,6 +212,9 @@ func (s *benchScenario) wrong(r *runner, res *result) (list []string) {
 		return nil
 	}
 	t := &res.Telemetry
+	if s.far == farStore {
+		return nil // the store has been looked into
+	}
 	if t.Received == nil || *t.Received == 0 {
 		list = append(list, "nothing arrived")
 	}

@@ -90,6 +90,7 @@ type messageResult struct {
 	AckedLost  *uint64    `json:"acked_lost,omitempty"`
 	Duplicates *uint64    `json:"duplicates,omitempty"`
 	OutOfOrder *uint64    `json:"out_of_order,omitempty"`
+	Stored     *uint64    `json:"stored,omitempty"` // messages that the server's stream holds; where that was looked at
 	AckLatency *quantiles `json:"ack_latency,omitempty"`
 	Latency    *quantiles `json:"latency,omitempty"` // to the far end
 }
