@@ -56,6 +56,7 @@ type device struct {
 	pinging   bool // PINGREQ is not answered
 	returning bool // dropped by a storm: to be dialled again at once
 	session   bool // the server has kept the session
+	known     bool // it was live before
 }
 
 // flight is a message that the server has not yet acknowledged.
@@ -205,11 +206,13 @@ func (f *fleet) OnClose(c *epoll.Conn, why epoll.Cause) {
 		f.badEnded(i, d, was, why)
 	case d.returning:
 		d.returning = false
-		f.retries.add(i, f.now)
+		f.roam(d)
+		f.retries.add(i, f.now+int64(f.p.Away))
 	case was == live:
 		f.count.Unexpected++
 		f.count.Closes[reason]++
-		f.retries.add(i, f.now+f.backoff(d))
+		f.roam(d)
+		f.retries.add(i, f.now+int64(f.p.Away)+f.backoff(d))
 	default:
 		f.failed(i, d, was.String()+": "+reason)
 	}
@@ -220,7 +223,24 @@ func (f *fleet) failed(i uint32, d *device, reason string) {
 	f.count.ConnectFailures++
 	f.count.Failures[reason]++
 	if f.stage < leaving {
+		f.roam(d)
 		f.retries.add(i, f.now+f.backoff(d))
+	}
+}
+
+// roam lets a device go on to another target that speaks as it does, if it may.
+func (f *fleet) roam(d *device) {
+	if !f.p.Roam || d.role != good {
+		return
+	}
+	n := len(f.p.Targets)
+	from := f.rng.IntN(n)
+	for k := range n {
+		at := (from + k) % n
+		if at != int(d.target) && f.p.Targets[at].Kind == f.p.Targets[d.target].Kind {
+			d.target = uint8(at)
+			return
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"time"
 
 	"github.com/tidegate/tidegate/epoll"
 	"github.com/tidegate/tidegate/gateway/mqtt"
@@ -10,7 +11,6 @@ import (
 
 const (
 	packetBytesMax = 2 << 20  // the longest packet a device takes
-	sessionSec     = 300      // how long a persistent session outlives its connection (MQTT 5)
 	unsentBytesMax = 64 << 10 // a device with more than this unsent waits with the next message
 	babbleBytes    = 200
 )
@@ -41,7 +41,7 @@ func (f *fleet) greet(c *epoll.Conn, i uint32, d *device) {
 		CleanStart: !f.p.Persistent || d.role != good, KeepAliveSec: f.p.KeepAliveSec,
 	}
 	if !out.CleanStart {
-		out.SessionExpirySec = sessionSec
+		out.SessionExpirySec = f.p.ExpirySec
 	}
 	d.phase = greeting
 	f.end(c, d, mqtt.AppendConnect(f.begin(c, d), f.p.Version, &out))
@@ -111,13 +111,16 @@ func (f *fleet) welcomed(c *epoll.Conn, i uint32, d *device, pkt *mqtt.Packet) {
 		return
 	}
 	d.session, d.window = pkt.SessionPresent, f.p.Window
+	if d.known && !d.session && f.keepsSessions() {
+		f.count.SessionsLost++
+	}
 	if pkt.Props.Has(mqtt.PropReceiveMax) {
 		d.window = min(d.window, pkt.Props.ReceiveMax)
 	}
 	switch filter := f.filter(i, d); {
 	case d.role == garbage:
 		f.babble(c, d)
-	case filter == nil:
+	case filter == nil, d.known && d.session: // the server knows what it subscribes to
 		f.becomeLive(c, i, d)
 	default:
 		d.phase = subscribing
@@ -129,6 +132,18 @@ func (f *fleet) welcomed(c *epoll.Conn, i uint32, d *device, pkt *mqtt.Packet) {
 // returnCodes are the refusals of MQTT 3.x (§3.2.2.3).
 var returnCodes = [...]string{
 	"accepted", "unacceptable protocol version", "identifier rejected", "server unavailable", "bad user name or password", "not authorized", "unknown code",
+}
+
+// keepsSessions tells whether a server that has had a device before has to know it: MQTT 3.1 cannot say whether it does, and
+// MQTT 5 lets sessions end.
+func (f *fleet) keepsSessions() bool {
+	switch {
+	case !f.p.Persistent || f.p.Version == mqtt.V31:
+		return false
+	case f.p.Version == mqtt.V5:
+		return f.p.Away < time.Duration(f.p.ExpirySec)*time.Second
+	}
+	return true
 }
 
 // filter is what the device subscribes to: its commands; a slow one everything, so that there is something not to read.
@@ -175,6 +190,7 @@ func (f *fleet) becomeLive(c *epoll.Conn, i uint32, d *device) {
 		d.since = f.now
 		return
 	}
+	d.known, f.liveAt = true, f.now
 	f.count.Connects++
 	f.count.Live++
 	f.count.LiveMax = max(f.count.LiveMax, f.count.Live)
@@ -248,6 +264,7 @@ func (f *fleet) command(i uint32, d *device, payload []byte) {
 		f.count.CommandLate++
 	}
 	f.count.Commands++
+	f.commandAt = f.now
 	f.hist.Command.record(f.now - s.sentAt)
 }
 

@@ -21,6 +21,8 @@ type flags struct {
 	subscribe string
 	keepAlive time.Duration
 	commands  float64
+	stored    bool
+	expiry    time.Duration
 	profile   string
 	route     string
 	stages    string
@@ -69,10 +71,14 @@ func runCommandOf(f *flags) *cobra.Command {
 	fs.Float64Var(&f.BadShare, "bad-share", 0, "share of the devices that misbehave, where the scenario has such (default its own)")
 	fs.StringVar(&f.Telemetry, "telemetry", "devices/{id}/telemetry", "topic to publish on")
 	fs.Uint16Var(&f.Window, "window", 16, "unacknowledged messages a device may have; flat out at QoS 0: messages not yet received")
-	fs.BoolVar(&f.Persistent, "persistent", false, "sessions outlive connections (clean start off)")
+	fs.BoolVar(&f.Persistent, "persistent", false, "sessions outlive connections (clean start off): no session and nothing queued may be lost")
+	fs.DurationVar(&f.expiry, "session-expiry", 5*time.Minute, "MQTT 5: how long they outlive them, in whole seconds")
+	fs.DurationVar(&f.Away, "away", 0, "how long a device stays away that has lost its connection")
+	fs.BoolVar(&f.Roam, "roam", false, "such a device goes to another --target")
 	fs.StringArrayVar(&f.thresholds, "threshold", nil, "what the result has to meet, or exit code 99: as in 'latency.p99<20ms', loss==0, 'cpu<10us'; repeatable")
 	fs.StringVar(&f.verify, "verify", "", "check the far end: nats://host:port, or mqtt://host:port for a broker without NATS")
 	fs.Float64Var(&f.commands, "commands-rate", 0, "commands a second to the whole fleet, sent by the verifier")
+	fs.BoolVar(&f.stored, "commands-stored", false, "they go into the gateway's log ($TG.log.…): devices that are away get them later")
 	return cmd
 }
 
@@ -123,6 +129,13 @@ func (f *flags) resolve(cmd *cobra.Command) (err error) {
 		return fmt.Errorf("--keepalive %v: want 0 or whole seconds from 2s to 65535s", f.keepAlive)
 	}
 	f.KeepAliveSec = uint16(f.keepAlive / time.Second)
+	if f.expiry < 0 || f.expiry > 0xFFFFFFFF*time.Second || f.expiry%time.Second != 0 {
+		return fmt.Errorf("--session-expiry %v: want whole seconds up to 2^32-1", f.expiry)
+	}
+	f.ExpirySec = uint32(f.expiry / time.Second)
+	if f.stored && !strings.HasPrefix(f.verify, "nats://") {
+		return errors.New("--commands-stored needs --verify nats://host:port, a NATS that holds the gateway's log")
+	}
 	for _, text := range f.thresholds {
 		t, err := parseThreshold(text)
 		if err != nil {

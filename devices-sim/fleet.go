@@ -68,6 +68,8 @@ type fleet struct {
 	stormAt    int64
 	calmUntil  int64     // the same, also after it
 	calm       *calmPart // what was before the storm; nil until then
+	liveAt     int64     // when a device became live last
+	commandAt  int64     // when a command came last
 	stormNanos int64     // from the drop until all were back; negative: minus the time of the drop, not all are back
 	reportAt   int64
 	intervalAt int64 // when the durations of the second at hand are to be reported
@@ -128,7 +130,9 @@ func newFleet(p *plan, now clock, reports chan<- report) (*fleet, error) {
 	f.devices = make([]device, p.Count)
 	for i := range f.devices {
 		d := &f.devices[i]
-		d.target = uint8(f.number(uint32(i)) % uint32(len(p.Targets)))
+		if !p.Gather {
+			d.target = uint8(f.number(uint32(i)) % uint32(len(p.Targets)))
+		}
 		d.role = p.roleOf(sc, f.number(uint32(i)))
 		if d.role == good {
 			f.goodOnes++

@@ -19,6 +19,7 @@ func (r *runner) judge(res *result, c *counters, storm int64) {
 	if sc, err := findScenario(r.o.Scenario); err == nil {
 		fail(uint64(max(0, r.o.goodOnes(sc)-res.Connects.Live)), "%d devices were not connected when the traffic began")
 	}
+	fail(c.SessionsLost, "%d sessions were lost: the server did not know a device that came back")
 	if storm < 0 {
 		res.Failures = append(res.Failures, "not all devices came back after the storm")
 	}

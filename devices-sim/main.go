@@ -88,7 +88,7 @@ func (f *flags) run(cmd *cobra.Command) error {
 	}
 	errOut := cmd.ErrOrStderr()
 	r := &runner{
-		o: f.options, commandsRate: f.commands, verifyURL: f.verify, spawn: spawn, now: monotonic(), view: newView(errOut),
+		o: f.options, commandsRate: f.commands, stored: f.stored, verifyURL: f.verify, spawn: spawn, now: monotonic(), view: newView(errOut),
 		settleNanos: settleMax, profile: f.profile, command: blotted(os.Args),
 	}
 	for _, pid := range f.pids {

@@ -30,13 +30,17 @@ type options struct {
 	ConnectRate  float64       // connections a second, of the whole fleet
 	KeepAliveSec uint16
 	Version      mqtt.Version
-	Telemetry    string // topic pattern
-	Subscribe    string // topic pattern; "" for none
-	Persistent   bool   // sessions outlive connections
-	Window       uint16 // unacknowledged messages a device may have; flat out at QoS 0: not yet received
-	Prefix       string // of client ids
-	Seed         uint64 // of all chance
-	Run          uint32 // marks the payloads of this run
+	Telemetry    string        // topic pattern
+	Subscribe    string        // topic pattern; "" for none
+	Persistent   bool          // sessions outlive connections
+	ExpirySec    uint32        // MQTT 5: by how long
+	Away         time.Duration `json:",omitempty"` // how long a device stays away that has lost its connection
+	Roam         bool          `json:",omitempty"` // it then goes to another target
+	Gather       bool          `json:",omitempty"` // all devices begin at the first target
+	Window       uint16        // unacknowledged messages a device may have; flat out at QoS 0: not yet received
+	Prefix       string        // of client ids
+	Seed         uint64        // of all chance
+	Run          uint32        // marks the payloads of this run
 	BadShare     float64
 	Username     string
 	Password     string
@@ -79,6 +83,9 @@ func (o *options) validate() error {
 	}
 	if o.Window < 1 || o.Window > trackWindow {
 		bad("--window %d: want 1 to %d, what a verifier can tell apart", o.Window, trackWindow)
+	}
+	if o.Away < 0 {
+		bad("--away %v: want no less than 0", o.Away)
 	}
 	if o.BadShare < 0 || o.BadShare > 1 {
 		bad("--bad-share %v: want 0 to 1", o.BadShare)

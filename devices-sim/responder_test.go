@@ -26,9 +26,14 @@ type responder struct {
 	swapEach  int  // route every nth PUBLISH after the one that follows
 	dropEach  int  // end the connection instead of taking every nth PUBLISH
 	muteSec   uint32
+	keep      bool // persistent sessions, with what they are owed
+	forget    bool // but not of devices that come back
+	spill     bool // but not what they are owed
 
-	published int
-	held      func() // the PUBLISH that swapEach holds back
+	sessions   map[string]*kept
+	subscribes int
+	published  int
+	held       func() // the PUBLISH that swapEach holds back
 }
 
 // client is one connection of the responder.
@@ -40,6 +45,14 @@ type client struct {
 	id       string
 	filters  []string
 	released []uint16
+	session  *kept
+}
+
+// kept is a persistent session.
+type kept struct {
+	filters []string
+	away    bool
+	owed    []mqtt.PublishOut // until they are acknowledged
 }
 
 // newResponder starts a responder and returns its address; it ends with the test.
@@ -72,7 +85,13 @@ func (r *responder) OnOpen(c *epoll.Conn)  { *r.conns.At(c.Slot()) = client{} }
 // OnTimeout ends a connection that has been silent for muteSec, as keep-alive would.
 func (r *responder) OnTimeout(c *epoll.Conn) { c.Close() }
 
-func (r *responder) OnClose(c *epoll.Conn, _ epoll.Cause) { *r.conns.At(c.Slot()) = client{} }
+func (r *responder) OnClose(c *epoll.Conn, _ epoll.Cause) {
+	k := r.conns.At(c.Slot())
+	if k.session != nil {
+		k.session.filters, k.session.away = k.filters, true
+	}
+	*k = client{}
+}
 
 func (r *responder) OnData(c *epoll.Conn, p []byte) []byte {
 	if r.muteSec > 0 {
@@ -182,11 +201,18 @@ func (r *responder) handle(c *epoll.Conn, k *client) {
 		if r.refuse {
 			out.Reason = mqtt.NotAuthorized
 		}
+		out.SessionPresent = r.resume(k, !pkt.Connect.CleanStart)
 		r.reply(c, k, mqtt.AppendConnack(nil, k.version, &out))
+		if k.session != nil {
+			for i := range k.session.owed {
+				r.reply(c, k, mqtt.AppendPublish(nil, k.version, &k.session.owed[i]))
+			}
+		}
 		if r.refuse {
 			c.Finish(1)
 		}
 	case mqtt.TypeSubscribe:
+		r.subscribes++
 		reasons := make([]mqtt.Reason, len(pkt.Filters))
 		for i, f := range pkt.Filters {
 			k.filters = append(k.filters, string(f.Topic))
@@ -195,6 +221,10 @@ func (r *responder) handle(c *epoll.Conn, k *client) {
 		r.reply(c, k, mqtt.AppendSuback(nil, k.version, pkt.PacketID, reasons, nil))
 	case mqtt.TypePublish:
 		r.publish(c, k, pkt)
+	case mqtt.TypePuback:
+		if k.session != nil {
+			k.session.owed = slices.DeleteFunc(k.session.owed, func(o mqtt.PublishOut) bool { return o.PacketID == pkt.PacketID })
+		}
 	case mqtt.TypePubrel:
 		k.released = slices.DeleteFunc(k.released, func(id uint16) bool { return id == pkt.PacketID })
 		r.reply(c, k, mqtt.AppendPubcomp(nil, k.version, pkt.PacketID, mqtt.Success))
@@ -239,9 +269,32 @@ func (r *responder) publish(c *epoll.Conn, k *client, pkt *mqtt.Packet) {
 	}
 }
 
+// resume gives a connection its session and tells whether there was one.
+func (r *responder) resume(k *client, persistent bool) (present bool) {
+	if !r.keep || !persistent {
+		return false
+	}
+	if k.session = r.sessions[k.id]; k.session != nil && !r.forget {
+		k.filters, k.session.away = k.session.filters, false
+		return true
+	}
+	if r.sessions == nil {
+		r.sessions = map[string]*kept{}
+	}
+	k.session = &kept{}
+	r.sessions[k.id] = k.session
+	return false
+}
+
 // route sends a message to every subscriber, with the QoS byte of the first digit in its client id's end: all at 1.
 func (r *responder) route(topic string, payload []byte) {
 	shared := 0
+	out := mqtt.PublishOut{Topic: []byte(topic), Payload: payload, QoS: 1, PacketID: 1 + uint16(r.published&0x7FFF)}
+	for _, s := range r.sessions {
+		if s.away && !r.spill && slices.ContainsFunc(s.filters, func(f string) bool { return matches(f, topic) }) {
+			s.owed = append(s.owed, out)
+		}
+	}
 	r.loop.Each(func(c *epoll.Conn) {
 		k := r.conns.At(c.Slot())
 		if slices.ContainsFunc(k.filters, func(f string) bool { return strings.HasPrefix(f, sharePrefix) }) {
@@ -256,7 +309,9 @@ func (r *responder) route(topic string, payload []byte) {
 			c.End(ws.AppendFrame(c.Begin(), ws.OpBinary, payload))
 			return
 		}
-		out := mqtt.PublishOut{Topic: []byte(topic), Payload: payload, QoS: 1, PacketID: 1 + uint16(r.published&0x7FFF)}
+		if k.session != nil {
+			k.session.owed = append(k.session.owed, out)
+		}
 		r.reply(c, k, mqtt.AppendPublish(nil, k.version, &out))
 	})
 }

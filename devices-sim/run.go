@@ -16,6 +16,7 @@ import (
 type runner struct {
 	o            options
 	commandsRate float64
+	stored       bool // commands go into the gateway's log
 	verifyURL    string
 	spawn        func() (*worker, error)
 	now          clock
@@ -115,7 +116,7 @@ func (r *runner) prepare() (err error) {
 		plain, _ := parsePattern(plainUp) // a constant, tested
 		topics = append(topics, plain.filter())
 	}
-	if r.witness, err = newWitness(r.verifyURL, topics, &r.o, r.ledger, r.now); err != nil {
+	if r.witness, err = newWitness(r.verifyURL, topics, &r.o, r.ledger, r.now, r.stored); err != nil {
 		return err
 	}
 	r.commander, err = newCommander(&r.o, r.witness, r.now)

@@ -31,6 +31,7 @@ type counters struct {
 	CommandTwice    uint64
 	CommandLate     uint64
 	Foreign         uint64 // messages received that are not of this run
+	SessionsLost    uint64 // times the server did not know a device any more whose session it had to keep
 	Pings           uint64
 	Unexpected      uint64 // connections of good devices that ended without us
 	BadClosed       uint64 // bad devices' connections that the server ended
@@ -68,6 +69,7 @@ func (c *counters) add(o *counters) {
 	c.CommandTwice += o.CommandTwice
 	c.CommandLate += o.CommandLate
 	c.Foreign += o.Foreign
+	c.SessionsLost += o.SessionsLost
 	c.Pings += o.Pings
 	c.Unexpected += o.Unexpected
 	c.BadClosed += o.BadClosed

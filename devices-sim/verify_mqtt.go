@@ -12,11 +12,11 @@ import (
 )
 
 // newWitness connects to the far end that url names.
-func newWitness(url string, topics []string, o *options, l *ledger, now clock) (witness, error) {
+func newWitness(url string, topics []string, o *options, l *ledger, now clock, stored bool) (witness, error) {
 	if strings.HasPrefix(url, "mqtt://") || strings.HasPrefix(url, "tcp://") {
 		return newMQTTWitness(url, topics, o, l, now)
 	}
-	return newNATSWitness(url, topics, l, now)
+	return newNATSWitness(url, topics, l, now, stored)
 }
 
 // mqttWitness stands at the far end of a broker that has no NATS: one MQTT 3.1.1 subscriber to everything, on a loop of

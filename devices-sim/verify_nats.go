@@ -1,17 +1,30 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // natsWitness stands where a backend would: on NATS. Safe from any goroutine.
-type natsWitness struct{ conn *nats.Conn }
+type natsWitness struct {
+	conn   *nats.Conn
+	log    jetstream.JetStream // commands go into the gateway's log; nil: they are plain messages
+	ledger *ledger
+}
+
+// The gateway's log takes commands on the subjects of their topics below logPrefix. At most storedOpen of them are without an
+// answer at any time.
+const (
+	logPrefix  = "$TG.log."
+	storedOpen = 4096
+)
 
 // newNATSWitness subscribes to topics (filters with +) and notes what arrives.
-func newNATSWitness(url string, topics []string, l *ledger, now clock) (*natsWitness, error) {
+func newNATSWitness(url string, topics []string, l *ledger, now clock, stored bool) (*natsWitness, error) {
 	conn, err := nats.Connect(url,
 		nats.Name("devices-sim"),
 		nats.MaxReconnects(-1),
@@ -25,7 +38,13 @@ func newNATSWitness(url string, topics []string, l *ledger, now clock) (*natsWit
 	if err != nil {
 		return nil, fmt.Errorf("--verify %s: %w", url, err)
 	}
-	w := &natsWitness{conn}
+	w := &natsWitness{conn: conn, ledger: l}
+	if stored {
+		if w.log, err = jetstream.New(conn, jetstream.WithPublishAsyncMaxPending(storedOpen), jetstream.WithPublishAsyncErrHandler(w.notStored)); err != nil {
+			w.close()
+			return nil, fmt.Errorf("--verify %s: %w", url, err)
+		}
+	}
 	for _, topic := range topics {
 		s, err := subject(topic)
 		if err != nil {
@@ -50,10 +69,24 @@ func (w *natsWitness) send(topic string, payload []byte) error {
 	if err != nil {
 		return err
 	}
-	return w.conn.Publish(s, payload)
+	if w.log == nil {
+		return w.conn.Publish(s, payload)
+	}
+	_, err = w.log.PublishAsync(logPrefix+s, bytes.Clone(payload), jetstream.WithStallWait(storeTimeout))
+	return err
+}
+
+// notStored notes a command that the log did not take: it will be missing at its device, and this says why.
+func (w *natsWitness) notStored(_ jetstream.JetStream, _ *nats.Msg, err error) {
+	w.ledger.problem("a command was not stored: " + err.Error())
 }
 
 // flush has nothing to do: the client's own flusher writes as soon as something is there.
 func (w *natsWitness) flush() {}
 
-func (w *natsWitness) close() { w.conn.Close() }
+func (w *natsWitness) close() {
+	if w.log != nil {
+		w.log.CleanupPublisher()
+	}
+	w.conn.Close()
+}

@@ -27,7 +27,7 @@ func startNATS(t *testing.T) *server.Server {
 func TestNATSWitness(t *testing.T) {
 	s, l := startNATS(t), newLedger(9, testPlans(10))
 	now := monotonic()
-	w, err := newWitness(s.ClientURL(), []string{"devices/+/telemetry", "devices/+/up"}, &options{}, l, now)
+	w, err := newWitness(s.ClientURL(), []string{"devices/+/telemetry", "devices/+/up"}, &options{}, l, now, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,14 +74,14 @@ func TestNATSWitness(t *testing.T) {
 }
 
 func TestNATSWitnessErrors(t *testing.T) {
-	if _, err := newWitness("nats://127.0.0.1:1", nil, &options{}, newLedger(1, testPlans(1)), monotonic()); err == nil || !strings.Contains(err.Error(), "--verify") {
+	if _, err := newWitness("nats://127.0.0.1:1", nil, &options{}, newLedger(1, testPlans(1)), monotonic(), false); err == nil || !strings.Contains(err.Error(), "--verify") {
 		t.Errorf("no server: %v", err)
 	}
 	s := startNATS(t)
-	if _, err := newWitness(s.ClientURL(), []string{"a.b/+"}, &options{}, newLedger(1, testPlans(1)), monotonic()); err == nil {
+	if _, err := newWitness(s.ClientURL(), []string{"a.b/+"}, &options{}, newLedger(1, testPlans(1)), monotonic(), false); err == nil {
 		t.Error("a topic with a dot was taken")
 	}
-	if _, err := newWitness("mqtt://127.0.0.1:1", nil, &options{}, newLedger(1, testPlans(1)), monotonic()); err == nil || !strings.Contains(err.Error(), "--verify") {
+	if _, err := newWitness("mqtt://127.0.0.1:1", nil, &options{}, newLedger(1, testPlans(1)), monotonic(), false); err == nil || !strings.Contains(err.Error(), "--verify") {
 		t.Errorf("no broker: %v", err)
 	}
 }

@@ -32,6 +32,8 @@ type report struct {
 	Resources usage
 	// StormNanos is from the drop of all connections until all were back; negative: not all are back.
 	StormNanos int64    `json:",omitempty"`
+	LiveAt     int64    `json:",omitempty"` // when a device became live last
+	CommandAt  int64    `json:",omitempty"` // when a command came last
 	Result     *partial `json:",omitempty"` // the last report
 }
 
@@ -101,7 +103,7 @@ func (f *fleet) report() {
 	if f.stage == over {
 		return
 	}
-	rep := report{Stage: f.stage, Count: f.count.clone(), Resources: selfUsage(), StormNanos: f.stormNanos}
+	rep := report{Stage: f.stage, Count: f.count.clone(), Resources: selfUsage(), StormNanos: f.stormNanos, LiveAt: f.liveAt, CommandAt: f.commandAt}
 	if f.now >= f.intervalAt {
 		f.intervalAt += second * max(1, (f.now-f.intervalAt)/second)
 		rep.Ack, f.hist.ackNow = handOver(f.hist.ackNow)
@@ -129,7 +131,7 @@ func (f *fleet) finish() {
 		p.Acked = append(p.Acked, f.devices[i].acked)
 	}
 	f.stage = over
-	f.reports <- report{Stage: over, Count: f.count.clone(), Resources: selfUsage(), StormNanos: f.stormNanos, Result: p}
+	f.reports <- report{Stage: over, Count: f.count.clone(), Resources: selfUsage(), StormNanos: f.stormNanos, LiveAt: f.liveAt, CommandAt: f.commandAt, Result: p}
 	close(f.reports)
 	f.loop.Stop()
 }
