@@ -37,7 +37,7 @@ type contender struct {
 var contenders = []contender{
 	{
 		name: "tidegate", kind: kindGateway, uplink: true, stream: "TG_LOG",
-		tuned: "queue of 100,000 messages and 64 MiB a session; embedded NATS, but for WebSocket devices; these get back what they publish",
+		tuned: "queue of 100,000 messages and 64 MiB a session; QoS 1 in memory (`durable.default: memory`), but in the durable scenarios; embedded NATS, but for WebSocket devices; these get back what they publish",
 	},
 	{name: "mosquitto", kind: kindBroker, folder: "mosquitto", tuned: "Nagle off, 1,000 in flight and 100,000 queued a client, no persistence, no $SYS"},
 	{
@@ -211,7 +211,7 @@ func (at address) targets() ([]target, error) {
 func (y *yard) server(c *contender, at address) *exec.Cmd {
 	if c.kind == kindGateway {
 		cmd := exec.Command(y.gateway(), gatewayArgs(at)...)
-		cmd.Env = gatewayEnv(os.Environ())
+		cmd.Env = gatewayEnv(os.Environ(), at.durable)
 		return cmd
 	}
 	cmd := exec.Command(filepath.Join(y.dir, c.folder, "run.sh"))
@@ -248,7 +248,19 @@ func plainEnv(environ []string) []string {
 // gatewayEnv tunes the gateway for a comparison. Queues are as deep as the other brokers': a publisher is acknowledged
 // before the subscriber has read, and one that is late for some milliseconds of a flat-out run is thousands of messages
 // behind. Plain devices get the topic back that they publish on: the echo that the others give them, by way of NATS.
-func gatewayEnv(environ []string) []string {
-	return append(plainEnv(environ), "GATEWAY_WEBSOCKET_DOWN_TOPIC=devices/{client-id}/up",
+// The others acknowledge QoS 1 when they have it in memory, so the gateway does as well, unless what it stores is compared.
+func gatewayEnv(environ []string, durable bool) []string {
+	environ = append(plainEnv(environ), "GATEWAY_WEBSOCKET_DOWN_TOPIC=devices/{client-id}/up",
 		"GATEWAY_SESSION_QUEUE_COUNT_MAX=100000", "GATEWAY_SESSION_QUEUE_BYTES_MAX=67108864")
+	if !durable {
+		environ = append(environ, "GATEWAY_DURABLE_DEFAULT=memory")
+	}
+	return environ
+}
+
+// clusterGateway is a gateway as it is shipped, on a NATS server beside it that others share.
+func (y *yard) clusterGateway(name string, port int, nats string) *exec.Cmd {
+	cmd := exec.Command(y.gateway(), "--listen", fmt.Sprintf("mqtt://127.0.0.1:%d", port), "--admin", "", "--node", name, "--nats", nats, "--log-format", "json")
+	cmd.Env = plainEnv(os.Environ())
+	return cmd
 }

@@ -68,6 +68,15 @@ func (k *rack) watch() (list []*watched, err error) {
 	return list, nil
 }
 
+// kill ends a server as the loss of its machine would, and waits until it is gone.
+func (k *rack) kill(at int) error {
+	s := k.servers[at]
+	k.servers = slices.Delete(k.servers, at, at+1)
+	err := s.cmd.Process.Kill()
+	<-s.ended
+	return err
+}
+
 // stop ends all servers, the last one first.
 func (k *rack) stop() (err error) {
 	for _, s := range slices.Backward(k.servers) {

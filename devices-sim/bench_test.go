@@ -342,11 +342,6 @@ func TestBenchSmoke(t *testing.T) {
 	}
 	b := testBench(t)
 	b.contenderNames = []string{"tidegate"}
-	for _, s := range benchScenarios {
-		if s.far != farStore { // TestBenchStore
-			b.scenarioNames = append(b.scenarioNames, s.name)
-		}
-	}
 	b.out = filepath.Join(t.TempDir(), "bench.md")
 	if err := b.run(t.Context(), io.Discard); err != nil {
 		t.Error(err)
@@ -359,7 +354,7 @@ func TestBenchSmoke(t *testing.T) {
 	if err := json.Unmarshal(text, &rep); err != nil {
 		t.Fatal(err)
 	}
-	want := len(b.scenarioNames)
+	want := len(benchScenarios)
 	if len(rep.Skipped) > 0 { // the NATS server beside WebSocket devices
 		want -= 3
 	}

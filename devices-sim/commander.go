@@ -13,6 +13,7 @@ type commander struct {
 	sc   *scenario
 	to   witness
 	now  clock
+	most uint64 // commands in all; 0: as many as the time allows
 	sent atomic.Uint64
 	down pattern
 }
@@ -38,6 +39,9 @@ func (c *commander) run(ctx context.Context, startAt int64, rate float64) error 
 	s := schedule{start: startAt, rate: rate, end: endless}
 	if c.o.Duration > 0 {
 		s.end = uint64(rate * c.o.Duration.Seconds())
+	}
+	if c.most > 0 {
+		s.end = min(s.end, c.most)
 	}
 	for !s.done() && ctx.Err() == nil {
 		for k, ok := s.take(c.now()); ok; k, ok = s.take(c.now()) {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
@@ -46,6 +47,13 @@ func TestManual(t *testing.T) {
 		want("| `" + c.name + "` | " + c.text + ", by " + c.unit + " |")
 	}
 	flags.AddFlagSet(growthCommand().Flags())
+	for _, m := range measurements {
+		want("| `" + m.name + "` | " + m.text + " |")
+	}
+	for _, c := range []*cobra.Command{scaleCommand(), returnCommand(), offlineCommand()} {
+		c.Flags().VisitAll(func(f *pflag.Flag) { want("`--" + f.Name) })
+		flags.AddFlagSet(c.Flags())
+	}
 	for _, word := range strings.FieldsFunc(manual, func(r rune) bool { return strings.ContainsRune(" `\n(),:;.=[]'|", r) }) {
 		if name, ok := strings.CutPrefix(word, "--"); ok && strings.Trim(name, "-") != "" && flags.Lookup(name) == nil {
 			t.Errorf("the manual speaks of --%s", name)

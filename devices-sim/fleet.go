@@ -300,11 +300,16 @@ func (f *fleet) startTraffic(startAt int64) {
 	}
 }
 
-// storm drops every connection at once; each device returns as soon as it is told of its close. What the tick has given to a
-// connection counts as sent, so it goes out before.
+// storm drops every connection at once, and has what comes after told apart.
 func (f *fleet) storm() {
 	f.calm = f.calmSoFar()
 	f.stormNanos, f.stormAt = -f.now, never
+	f.cut()
+}
+
+// cut drops every connection at once; each device returns as soon as it is told of its close. What the tick has given to a
+// connection counts as sent, so it goes out before.
+func (f *fleet) cut() {
 	for i := range f.devices {
 		d := &f.devices[i]
 		if c := f.loop.Conn(d.conn); c != nil && d.phase == live && d.role == good {

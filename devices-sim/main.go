@@ -64,7 +64,7 @@ func command() *cobra.Command {
 		Short:         "Simulate fleets of MQTT and WebSocket devices",
 		SilenceErrors: true, SilenceUsage: true,
 	}
-	root.AddCommand(runCommand(), idleCommand(), profilesCommand(), compareCommand(), benchCommand(), headlineCommand(), growthCommand(), &cobra.Command{
+	root.AddCommand(runCommand(), idleCommand(), profilesCommand(), compareCommand(), benchCommand(), headlineCommand(), growthCommand(), scaleCommand(), returnCommand(), offlineCommand(), &cobra.Command{
 		Use: "worker", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			runtime.GOMAXPROCS(max(runtime.NumCPU(), 2) + 1) // one for the loop, and the others as ever

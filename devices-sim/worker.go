@@ -18,6 +18,7 @@ import (
 // order is what the parent says to a worker.
 type order struct {
 	Start int64 `json:",omitempty"` // begin the traffic at this time (nanoseconds since 1970)
+	Cut   bool  `json:",omitempty"` // drop all connections now
 	Drain bool  `json:",omitempty"` // end the traffic now
 	Leave bool  `json:",omitempty"` // say goodbye, send the result, end
 	Seen  int64 `json:",omitempty"` // flat out at QoS 0: how many of the worker's messages the witness has received
@@ -89,6 +90,8 @@ func (f *fleet) obey() {
 			f.startTraffic(o.Start)
 		case o.Seen != 0:
 			f.farEnd, f.progressAt = o.Seen, f.now
+		case o.Cut && f.stage == sending:
+			f.cut()
 		case o.Drain:
 			f.drain()
 		case o.Leave:
