@@ -30,7 +30,7 @@ type device struct {
 	told    func(m *sending, reason byte)                // PUBACK, PUBREC, or a refusal
 	slack   time.Duration                                // no PINGRESP for that long: the connection is dead
 	count   *counts
-	mute    bool // takes messages, and acknowledges none
+	every   time.Duration // between two PINGREQs
 
 	mu         sync.Mutex
 	conn       net.Conn
@@ -40,8 +40,9 @@ type device struct {
 	lastID     uint16
 	received   map[uint16]bool // QoS 2 messages to us that are not released
 	subscribed bool
-	sessions   int // connections that went on with a session, or began one
-	pinged     time.Time
+	sessions   int       // connections that went on with a session, or began one
+	pinged     time.Time // when the PINGREQ was sent that is not answered
+	pingDue    time.Time
 	scratch    []byte
 
 	live atomic.Bool // connected, and subscribed where it wants to be
@@ -83,7 +84,7 @@ const (
 
 func newDevice(id string, c *counts, choose func() *gate) *device {
 	return &device{
-		id: id, window: 64, choose: choose, count: c, slack: 20 * time.Second, received: make(map[uint16]bool), done: make(chan struct{}),
+		id: id, window: 64, choose: choose, count: c, slack: 20 * time.Second, every: pingEvery, received: make(map[uint16]bool), done: make(chan struct{}),
 		dial: func(addr string) (net.Conn, error) { return net.DialTimeout("tcp", addr, 5*time.Second) },
 		took: func(string, byte, []byte) {},
 		told: func(*sending, byte) {},
@@ -250,7 +251,6 @@ func (d *device) onPublish(first byte, body []byte) error {
 		d.took(topic, qos, payload)
 	}
 	switch {
-	case d.mute:
 	case qos == 1:
 		d.write(appendAck(d.scratch[:0], pPuback, id))
 	case qos == 2:
@@ -345,8 +345,9 @@ func (d *device) tend(now time.Time) {
 	switch {
 	case d.conn == nil:
 		return
+	case d.pinged.IsZero() && now.Before(d.pingDue):
 	case d.pinged.IsZero():
-		d.pinged = now
+		d.pinged, d.pingDue = now, now.Add(d.every)
 		d.write([]byte{pPingreq, 0})
 	case now.Sub(d.pinged) > d.slack:
 		d.count.givenUp.Add(1)

@@ -49,7 +49,7 @@ const publishersPerGroup = 20
 const debtMax = 1.0
 
 // newFleet makes the devices and starts the subscribers; each message goes to one of them.
-func newFleet(t *testing.T, gates []*gate, publishers, qos1, qos2 int) *fleet {
+func newFleet(t *testing.T, gates []*gate, publishers, qos1, qos2 int, change ...func(*device)) *fleet {
 	t.Helper()
 	f := &fleet{t: t, gates: gates, qos1: qos1, qos2: qos2, promises: newPromises(), devices: newLedger("devices")}
 	for i := range publishers {
@@ -72,6 +72,9 @@ func newFleet(t *testing.T, gates []*gate, publishers, qos1, qos2 int) *fleet {
 	f.stopTend = stop
 	go f.tend(ctx)
 	for _, d := range f.all() {
+		for _, set := range change {
+			set(d)
+		}
 		d.start()
 	}
 	eventually(t, time.Minute, "all devices are connected and subscribed", func() bool { return f.living() == len(f.all()) })

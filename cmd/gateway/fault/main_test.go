@@ -24,23 +24,33 @@ import (
 	"time"
 )
 
-// The binaries, built once for all tests.
-var gatewayBinary, natsBinary string
+// The binaries, built once for all tests into one directory.
+var binaries, gatewayBinary, natsBinary string
+
+// binariesVariable hands the directory to a test binary that another one runs.
+const binariesVariable = "FAULT_BINARIES"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	dir, err := os.MkdirTemp("", "fault-bin-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+	os.Exit(runTests(m))
+}
+
+func runTests(m *testing.M) int {
+	binaries = os.Getenv(binariesVariable)
+	ours := binaries == ""
+	if ours {
+		var err error
+		if binaries, err = os.MkdirTemp("", "fault-bin-"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(binaries)
 	}
-	gatewayBinary, natsBinary = filepath.Join(dir, "gateway"), filepath.Join(dir, "nats-server")
-	code := 1
-	if build(gatewayBinary, "github.com/tidegate/tidegate/cmd/gateway") && build(natsBinary, "github.com/nats-io/nats-server/v2") {
-		code = m.Run()
+	gatewayBinary, natsBinary = filepath.Join(binaries, "gateway"), filepath.Join(binaries, "nats-server")
+	if ours && !(build(gatewayBinary, "github.com/tidegate/tidegate/cmd/gateway") && build(natsBinary, "github.com/nats-io/nats-server/v2")) {
+		return 1
 	}
-	os.RemoveAll(dir)
-	os.Exit(code)
+	return m.Run()
 }
 
 func build(path, pkg string) bool {
