@@ -15,7 +15,6 @@ import (
 // contender is a connection that does not come back.
 type contender struct {
 	conn  net.Conn
-	mu    sync.Mutex
 	pongs chan struct{}
 	ended chan struct{} // closed when the gateway ended it, or never let it in
 }

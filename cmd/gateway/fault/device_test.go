@@ -35,7 +35,6 @@ type device struct {
 	mu         sync.Mutex
 	conn       net.Conn
 	out        *bufio.Writer
-	gate       *gate
 	unacked    []*sending
 	lastID     uint16
 	received   map[uint16]bool // QoS 2 messages to us that are not released
@@ -151,7 +150,7 @@ func (d *device) connect(ctx context.Context, g *gate) (*bufio.Reader, error) {
 	d.count.connects.Add(1)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.conn, d.out, d.gate, d.pinged = conn, bufio.NewWriterSize(conn, 4<<10), g, time.Time{}
+	d.conn, d.out, d.pinged = conn, bufio.NewWriterSize(conn, 4<<10), time.Time{}
 	if ctx.Err() != nil {
 		conn.Close()
 	}
@@ -395,16 +394,6 @@ func (d *device) waiting() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return len(d.unacked)
-}
-
-// at is the gateway the device is connected to, nil for none.
-func (d *device) at() *gate {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.conn == nil {
-		return nil
-	}
-	return d.gate
 }
 
 // raise makes a the larger of itself and n.

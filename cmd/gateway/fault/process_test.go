@@ -14,7 +14,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // process is a program that can be killed, frozen and started again with the same arguments. Its log goes on in one file,
@@ -121,16 +120,4 @@ func freePort(t *testing.T) int {
 	}
 	t.Fatal("no free port between 20000 and 32000")
 	return 0
-}
-
-// hears waits until somebody listens on an address.
-func hears(t *testing.T, addr string, atMost time.Duration) {
-	t.Helper()
-	eventually(t, atMost, addr+" listens", func() bool {
-		conn, err := net.DialTimeout("tcp", addr, time.Second)
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
-	})
 }
