@@ -77,7 +77,9 @@ func newFleet(t *testing.T, gates []*gate, publishers, qos1, qos2 int, change ..
 		}
 		d.start()
 	}
-	eventually(t, time.Minute, "all devices are connected and subscribed", func() bool { return f.living() == len(f.all()) })
+	if !within(time.Minute, func() bool { return f.living() == len(f.all()) }) {
+		t.Fatalf("%d of %d devices are connected and subscribed\n%s", f.living(), len(f.all()), f.counts.text())
+	}
 	return f
 }
 
@@ -168,23 +170,37 @@ func (f *fleet) publish(p *publisher, qos byte) bool {
 	return true
 }
 
-// settle ends the publishing and waits until everything is acknowledged, and has reached the subscribers.
+// settle ends the publishing, waits until everything is acknowledged, and then until it has reached the subscribers.
 func (f *fleet) settle(atMost time.Duration) {
 	f.t.Helper()
 	f.quiet()
 	if !within(atMost, func() bool { return f.unacked() == 0 }) {
 		f.t.Errorf("after %v, %d messages are not acknowledged; %d of %d devices are connected", atMost, f.unacked(), f.living(), len(f.all()))
 	}
-	// An acknowledged message is on its way: time passes only if something is missing.
-	arrived := func() bool {
+	f.arrive()
+}
+
+// arriveTime is how long nothing at all comes before what is missing is taken for lost.
+const arriveTime = 15 * time.Second
+
+// arrive waits until subscribers got everything that was acknowledged, or get nothing any more.
+func (f *fleet) arrive() {
+	f.promises.mu.Lock()
+	want := f.promises.acknowledged[1] + f.promises.acknowledged[2]
+	f.promises.mu.Unlock()
+	before, last := -1, time.Now()
+	for time.Since(last) < arriveTime {
 		f.devices.mu.Lock()
 		got := f.devices.got[1] + f.devices.got[2]
 		f.devices.mu.Unlock()
-		f.promises.mu.Lock()
-		defer f.promises.mu.Unlock()
-		return got >= f.promises.acknowledged[1]+f.promises.acknowledged[2]
+		if got >= want {
+			return
+		}
+		if got != before {
+			before, last = got, time.Now()
+		}
+		time.Sleep(50 * time.Millisecond)
 	}
-	within(atMost, arrived)
 }
 
 func (f *fleet) quiet() {
@@ -214,7 +230,9 @@ func (f *fleet) stop() {
 func (f *fleet) progress(n int, atMost time.Duration) {
 	f.t.Helper()
 	from := f.counts.acks.Load()
-	eventually(f.t, atMost, fmt.Sprintf("%d acknowledgements since %d", n, from), func() bool { return f.counts.acks.Load() >= from+int64(n) })
+	if !within(atMost, func() bool { return f.counts.acks.Load() >= from+int64(n) }) {
+		f.t.Fatalf("only %d acknowledgements in %v; %d of %d devices are connected\n%s", f.counts.acks.Load()-from, atMost, f.living(), len(f.all()), f.counts.text())
+	}
 }
 
 // check reads the log and compares.
