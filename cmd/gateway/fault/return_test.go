@@ -17,6 +17,7 @@ func TestReturn(t *testing.T) {
 	needs(t, 4*time.Minute)
 	x := startTopology(t, 3)
 	f := newFleet(t, x.gates[1:], 20, 0, 0) // its publishers are at the gateways that live
+	f.devices.apart = true
 	away, dead := make(chan struct{}), x.gates[0]
 	var back atomic.Bool
 	var live, got atomic.Int64
