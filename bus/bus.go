@@ -38,6 +38,8 @@ type Bus struct {
 	durable *durable           // nil without Options.Durable
 	stop    context.CancelFunc // ends both links
 
+	retained *retained
+
 	// op serialises everything that changes subscriptions at NATS. It may be held while nats.go writes to its socket.
 	op        sync.Mutex
 	interests map[uint32]*interest // guarded by op
@@ -76,6 +78,7 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 	b.archive = newArchive(b)
 	b.tails.bus, b.tails.ctx = b, running
 	b.peers = &peers{drops: &b.count.peerDrops}
+	b.retained = newRetained(b)
 	b.uplink = newLink(running, b, base, false)
 	b.echo = newLink(running, b, base, true)
 	b.uplink.greet = b.peers.listen
@@ -145,6 +148,7 @@ func (b *Bus) Close(ctx context.Context) error {
 	for _, p := range publishers {
 		p.giveUp()
 	}
+	b.retained.puts.drain(ctx.Done())
 	b.stop() // breaks the connections, which frees a publisher inside nats.go
 	for _, done := range ended {
 		<-done
@@ -157,6 +161,7 @@ func (b *Bus) Close(ctx context.Context) error {
 	b.tails.stop()
 	<-b.archive.done
 	b.asks.stop()
+	b.retained.stop()
 	b.stopPeers()
 	b.inbox.stop()
 	if b.server != nil {
@@ -191,6 +196,7 @@ func (b *Bus) wireChanged() {
 	}
 	b.archive.stir()
 	b.tails.stir()
+	b.retained.wireChanged()
 	b.state.update(b)
 }
 

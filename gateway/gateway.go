@@ -233,6 +233,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if g.admin != nil {
 		background.Go(func() { g.admin.serve(g) })
 	}
+	if g.cfg.retainedInNATS {
+		g.mirrorRetained()
+	}
 	stopClaims, err := g.startClaims()
 	if err != nil {
 		g.log.Error().Err(err).Msg("other gateways cannot be heard: their devices may have client ids of ours")

@@ -69,14 +69,26 @@ const (
 
 // replay begins to send the retained messages that a subscription asks for. One that was under way for it begins anew.
 func (s *shard) replay(want session.Replay) {
-	if r := s.gw.retainedFor(want.Filter).begin(want.Sub.Session(), want); r != nil {
-		s.endReplay(want.Sub)
+	store := s.gw.retainedFor(want.Filter)
+	if !s.isEarly(want, store) {
+		s.beginReplay(want, store)
+	}
+}
+
+func (s *shard) beginReplay(want session.Replay, store *retainedStore) {
+	if r := store.begin(want.Sub.Session(), want); r != nil {
+		s.dropReplay(want.Sub)
 		s.replays[want.Sub] = r
 	}
 }
 
 // endReplay forgets the replay of a subscription.
 func (s *shard) endReplay(sub *session.Subscription) {
+	delete(s.early.waiting, sub)
+	s.dropReplay(sub)
+}
+
+func (s *shard) dropReplay(sub *session.Subscription) {
 	delete(s.replays, sub)
 	if list := s.replaysWaiting[sub.Session()]; len(list) > 0 {
 		s.waitReplays(sub.Session(), slices.DeleteFunc(list, func(r *replay) bool { return r.want.Sub == sub }))

@@ -3,6 +3,7 @@ package gateway
 import (
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/tidegate/tidegate/session"
 	"github.com/tidwall/btree"
@@ -24,9 +25,12 @@ type retainedStore struct {
 	// expirySec is how long a message is kept at most, 0 without bound.
 	expirySec uint32
 	swept     string // where the next sweep goes on
+	// mirror keeps the store and NATS alike; nil: the store is all there is.
+	mirror *retainedMirror
+	full   atomic.Uint64 // messages not kept for want of room, of those that no shard counts
 }
 
-// retainedMsg is immutable.
+// retainedMsg is immutable, but for round.
 type retainedMsg struct {
 	payload, props []byte
 	expiresAtSec   uint32 // the message's own
@@ -34,6 +38,7 @@ type retainedMsg struct {
 	untilSec       uint32 // when it is forgotten: then, or by retainedStore.expirySec; 0 never
 	from           string // client id of the publisher
 	qos            uint8
+	round          uint8 // retainedMirror.round when it came or was set; guarded by the store's lock
 }
 
 // size is what the message of a topic counts for, in bytes.
@@ -45,39 +50,75 @@ func (m *retainedMsg) over(nowSec uint32) bool { return m.untilSec != 0 && m.unt
 // set stores m as its topic's retained message, or deletes it when the payload is empty [MQTT-3.3.1-6].
 // false: the store is full; what the topic had before is gone all the same, because it is not the last message any more.
 func (r *retainedStore) set(nowSec uint32, m *session.Message) bool {
-	if len(m.Payload) == 0 {
-		r.mu.Lock()
-		r.remove(string(m.Topic))
-		r.mu.Unlock()
-		return true
-	}
-	buf := append(append(make([]byte, 0, len(m.Props)+len(m.Payload)), m.Props...), m.Payload...)
-	msg := &retainedMsg{props: buf[:len(m.Props)], payload: buf[len(m.Props):], expiresAtSec: m.ExpiresAtSec, untilSec: m.ExpiresAtSec, qos: m.QoS}
-	if end := saturatingAdd(nowSec, r.expirySec); r.expirySec > 0 && (msg.untilSec == 0 || msg.untilSec > end) {
-		msg.untilSec = end
-	}
-	if m.From != nil {
-		msg.from = m.From.ClientID()
-	}
+	kept, _ := r.keep(nowSec, m, nil)
+	return kept
+}
+
+// keep is set that tells, with done, on a bus goroutine, whether NATS has the message too. done is called only if the message waits for that.
+func (r *retainedStore) keep(nowSec uint32, m *session.Message, done func(ok bool)) (kept bool, how retention) {
+	msg := r.message(nowSec, m)
 	topic := string(m.Topic)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if kept = msg == nil || r.fits(topic, msg); !kept {
+		msg = nil
+	}
+	if r.mirror != nil {
+		if how = r.mirror.put(nowSec, topic, msg, m.User, done); how == retainedRefused {
+			return false, how
+		}
+	}
+	r.show(topic, msg)
+	return kept, how
+}
+
+// message is m as it is kept, nil when it deletes.
+func (r *retainedStore) message(nowSec uint32, m *session.Message) *retainedMsg {
+	if len(m.Payload) == 0 {
+		return nil
+	}
+	buf := append(append(make([]byte, 0, len(m.Props)+len(m.Payload)), m.Props...), m.Payload...)
+	msg := &retainedMsg{props: buf[:len(m.Props)], payload: buf[len(m.Props):], expiresAtSec: m.ExpiresAtSec, untilSec: m.ExpiresAtSec, qos: m.QoS}
+	msg.endBy(r.expirySec, nowSec)
+	if m.From != nil {
+		msg.from = m.From.ClientID()
+	}
+	return msg
+}
+
+// endBy has the message forgotten after sec more seconds at most; 0: no bound.
+func (m *retainedMsg) endBy(sec, nowSec uint32) {
+	if end := saturatingAdd(nowSec, sec); sec > 0 && (m.untilSec == 0 || m.untilSec > end) {
+		m.untilSec = end
+	}
+}
+
+// fits tells whether the limits leave room for msg. Must be called with the lock held.
+func (r *retainedStore) fits(topic string, msg *retainedMsg) bool {
 	others, bytes := r.topics.Len(), r.bytes
-	old, known := r.topics.Get(topic)
-	if known {
+	if old, known := r.topics.Get(topic); known {
 		others, bytes = others-1, bytes-old.size(topic)
 	}
-	if others >= r.max || bytes+msg.size(topic) > r.bytesMax {
+	return others < r.max && bytes+msg.size(topic) <= r.bytesMax
+}
+
+// show makes msg, which fits, the topic's message; nil: it has none. Must be called with the lock held.
+func (r *retainedStore) show(topic string, msg *retainedMsg) {
+	old, known := r.topics.Get(topic)
+	if msg == nil {
 		r.remove(topic)
-		return false
+		return
 	}
 	if msg.born = r.born + 1; known {
 		msg.born = old.born
+		r.bytes -= old.size(topic)
 	}
 	r.born = max(r.born, msg.born)
+	if r.mirror != nil {
+		msg.round = r.mirror.round
+	}
 	r.topics.Set(topic, msg)
-	r.bytes = bytes + msg.size(topic)
-	return true
+	r.bytes += msg.size(topic)
 }
 
 // remove must be called with the lock held.

@@ -78,6 +78,8 @@ type shard struct {
 	rewrites    []rewriteRule
 	rewritten   []byte // what they made of topics of the packet at hand
 
+	early earlyReplays
+
 	// Scratch, reused from event to event.
 	packet      mqtt.Packet
 	out         session.Out // effects of what a device did
@@ -264,8 +266,10 @@ func (s *shard) everySecond(now uint32) {
 	}
 	if s.index == 0 {
 		topics, _ := s.gw.retained.size()
+		s.gw.retained.repay(now)
 		s.gw.retained.sweep(now, max(sweepTopics, topics/sweepSec+1))
 	}
+	s.lookAtEarly(now)
 	s.out.Reset()
 	s.table.Tick(now, &s.out)
 	s.applyTable(&s.out)

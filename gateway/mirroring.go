@@ -1,0 +1,124 @@
+package gateway
+
+import (
+	"time"
+
+	"github.com/tidegate/tidegate/bus"
+	"github.com/tidegate/tidegate/epoll"
+	"github.com/tidegate/tidegate/session"
+)
+
+// loadTime is how long subscriptions of a gateway that just started wait for the bucket to tell what is retained. Then they get what is known,
+// and all of it once it was told.
+const loadTime = 5 * time.Second
+
+// mirrorRetained has the retained messages kept in NATS too. To be called before the loops run.
+func (g *Gateway) mirrorRetained() {
+	g.retained.mirror = &retainedMirror{
+		store: &g.retained, bucket: g.bus.PutRetained, own: map[string]*ownPut{}, owed: map[string]struct{}{},
+		waitUntilSec: epoll.NowSec() + uint32(loadTime/time.Second),
+	}
+	g.bus.WatchRetained(g.hearRetained)
+}
+
+// retainDurably makes m the retained message of its topic, or deletes that, as retainedStore.set does, and calls done once: with true when NATS has
+// it, or there is nothing but memory to keep it in; with false when NATS will not have it, or too much waits already. Then the topic has, in the end, what NATS
+// has. A message that the limits of this gateway do not let it keep is as good as kept: it deletes what the topic had. For
+// loops; done runs on a bus goroutine, or on the caller's before retainDurably returns.
+func (g *Gateway) retainDurably(m *session.Message, done func(ok bool)) {
+	kept, how := g.retained.keep(epoll.NowSec(), m, done)
+	if !kept && how != retainedRefused {
+		g.retained.full.Add(1)
+	}
+	if how != retainedWaits {
+		done(how == retainedHere)
+	}
+}
+
+// hearRetained takes what the bucket of retained messages tells to the store, and what a backend put there to the devices that are subscribed now. It
+// runs on a bus goroutine and may wait for a shard's inbox.
+func (g *Gateway) hearRetained(run []bus.RetainedUpdate) {
+	now := epoll.NowSec()
+	all := g.retained.mirror.hear(now, run)
+	g.deliverPuts(run)
+	if all {
+		g.retained.repay(now)
+		for _, s := range g.shards {
+			g.tellShard(s, func(s *shard) { s.beginEarly(true) })
+		}
+	}
+}
+
+// deliverPuts delivers what backends put into the bucket: it is a publish to whoever is subscribed. What gateways put comes to devices the
+// way that all they publish comes.
+func (g *Gateway) deliverPuts(run []bus.RetainedUpdate) {
+	b := g.downPool.take()
+	for i := range run {
+		if u := &run[i]; u.Kind == bus.RetainedSet && u.News && !u.FromDevice {
+			g.addInbound(b, &u.Inbound, -1, 0)
+			b.msgs[len(b.msgs)-1].retain = true
+		}
+	}
+	if b.Len() == 0 {
+		b.refs.Store(1)
+		b.release()
+		return
+	}
+	b.refs.Store(int32(len(g.shards)))
+	for _, s := range g.shards {
+		g.deliverBatch(s, b)
+	}
+}
+
+// earlyMax is how many subscriptions of a loop may wait for the bucket to tell what is retained. Those beyond it get what is known.
+const earlyMax = 1 << 16
+
+// earlyReplays are subscriptions that came before the bucket had told all that is retained: they get it when it has, and what
+// is known when it takes too long. Owned by one shard.
+type earlyReplays struct {
+	waiting map[*session.Subscription]session.Replay
+	served  bool // with what was known
+}
+
+// isEarly notes a subscription whose retained messages are not all known yet; true: its replay has to wait.
+func (s *shard) isEarly(want session.Replay, store *retainedStore) bool {
+	e := &s.early
+	if store.loaded() || len(e.waiting) >= earlyMax {
+		return false
+	}
+	if e.waiting == nil {
+		e.waiting = map[*session.Subscription]session.Replay{}
+	}
+	e.waiting[want.Sub] = want
+	return !e.served
+}
+
+// lookAtEarly serves who waited long enough with what is known.
+func (s *shard) lookAtEarly(now uint32) {
+	if x := s.gw.retained.mirror; x != nil && now >= x.waitUntilSec && !s.early.served {
+		s.beginEarly(false)
+	}
+}
+
+// beginEarly begins the replays that waited; all: everything is known now.
+func (s *shard) beginEarly(all bool) {
+	for _, want := range s.early.waiting {
+		if want.Sub.Held() {
+			s.beginReplay(want, &s.gw.retained)
+		}
+	}
+	if s.early.served = true; all {
+		s.early.waiting = nil
+	}
+	s.loop.Wake() // the end of this tick may be over
+}
+
+// loaded tells whether all that NATS has is here.
+func (r *retainedStore) loaded() bool {
+	if r.mirror == nil {
+		return true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mirror.whole
+}
