@@ -112,6 +112,9 @@ func New(cfg Config, log zerolog.Logger) (g *Gateway, err error) {
 	if err = g.openShards(); err != nil {
 		return g, err
 	}
+	if g.cfg.retainedInNATS {
+		g.mirrorRetained()
+	}
 	g.addrs.Node, g.addrs.Loops, g.addrs.NATS = g.cfg.Node, g.cfg.Loops, g.bus.ClientURL()
 	g.addrs.ConnectionsMax = int(g.room.max)
 	if cfg.Admin == "" {
@@ -232,9 +235,6 @@ func (g *Gateway) Run(ctx context.Context) error {
 	})
 	if g.admin != nil {
 		background.Go(func() { g.admin.serve(g) })
-	}
-	if g.cfg.retainedInNATS {
-		g.mirrorRetained()
 	}
 	stopClaims, err := g.startClaims()
 	if err != nil {

@@ -64,6 +64,7 @@ type snapshot struct {
 	heldBatches, pausedPublishers   int
 	replays, orphans                int
 	storePending, openings          int
+	retainedUnkept                  uint64        // of the gateway, not of a shard
 	expired                         uint64        // sessions whose time was over
 	lag                             time.Duration // how long the loop took to answer
 }
@@ -155,6 +156,8 @@ var metricTable = []struct {
 	{"gateway_retained_messages", "Topics with a retained message.", nil},
 	{"gateway_retained_bytes", "Bytes of retained messages and their topics.", nil},
 	{"gateway_retained_refused_total", "Retained messages not kept because there are too many.", nil},
+	{"gateway_retained_bucket_total", "What became of retained messages on their way to and from the bucket TG_retained.", []string{"event"}},
+	{"gateway_retained_pending", "Topics whose retained message is not yet in the bucket TG_retained.", nil},
 	{"gateway_commands_bad_total", "Commands of plain devices that could not be read.", nil},
 	{"gateway_calls_refused_total", "Answers of devices to requests that no backend made here.", nil},
 	{"gateway_sessions", "Sessions.", []string{"state"}},
@@ -238,6 +241,7 @@ func (k *collector) Collect(ch chan<- prometheus.Metric) {
 		e.loop(i, &all[i])
 		sum.add(&all[i])
 	}
+	sum.retainedUnkept = k.g.retained.unkept()
 	e.devices(&sum)
 	e.messages(&sum)
 	e.nats(k.g)
@@ -246,6 +250,7 @@ func (k *collector) Collect(ch chan<- prometheus.Metric) {
 	e.gauge("gateway_connections_max", float64(k.g.room.max))
 	e.gauge("gateway_retained_messages", float64(topics))
 	e.gauge("gateway_retained_bytes", float64(bytes))
+	e.mirror(k.g)
 }
 
 // typeLabels are the packet types in lower case.
@@ -302,7 +307,7 @@ func (e emitter) messages(s *snapshot) {
 	e.gauge("gateway_topic_alias_bytes", float64(s.aliasBytesOut), "out")
 	e.counter("gateway_topic_alias_saved_bytes_total", float64(s.aliasBytesSaved))
 	e.counter("gateway_messages_refused_total", float64(s.refused))
-	e.counter("gateway_retained_refused_total", float64(s.retainedFull))
+	e.counter("gateway_retained_refused_total", float64(s.retainedFull+s.retainedUnkept))
 	e.counter("gateway_commands_bad_total", float64(s.badCommands))
 	e.counter("gateway_topics_rewritten_total", float64(s.rewrites))
 	e.counter("gateway_auto_subscriptions_total", float64(s.autoSubscribed), "made")

@@ -122,3 +122,34 @@ func (r *retainedStore) loaded() bool {
 	defer r.mu.Unlock()
 	return r.mirror.whole
 }
+
+// unkept is how many messages the store had no room for, beside those that shards count.
+func (r *retainedStore) unkept() uint64 {
+	n := r.full.Load()
+	if r.mirror != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		n += r.mirror.count.unkept
+	}
+	return n
+}
+
+// mirror emits what concerns the bucket of retained messages.
+func (e emitter) mirror(g *Gateway) {
+	n, count, owed := g.bus.RetainedCounters(), mirrorCounters{}, 0
+	if x := g.retained.mirror; x != nil {
+		g.retained.mu.Lock()
+		count, owed = x.count, len(x.owed)
+		g.retained.mu.Unlock()
+	}
+	e.gauge("gateway_retained_pending", float64(n.Pending+owed))
+	for _, r := range []struct {
+		event string
+		n     uint64
+	}{
+		{"put", n.Puts}, {"merged", n.Merged}, {"repeated", n.Retries}, {"busy", n.Busy}, {"refused", count.failed},
+		{"overruled", count.overruled}, {"update", n.Updates}, {"reload", n.Reloads}, {"no_topic", n.Unusable},
+	} {
+		e.counter("gateway_retained_bucket_total", float64(r.n), r.event)
+	}
+}
