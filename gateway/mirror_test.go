@@ -98,6 +98,7 @@ func bucketHas(t *testing.T, kv nats.KeyValue) map[string]string {
 func TestRetainedBackend(t *testing.T) {
 	r := start(t, inNATS)
 	kv := retainedBucket(t, r.nats())
+	r.mirrored()
 	live := r.connect(mqtt.V5, r.ids("live", 0, 1)[0])
 	live.subscribe(2, "devices/#")
 	asking := r.connect(mqtt.V5, r.ids("asking", 1, 1)[0])
@@ -201,6 +202,62 @@ func both(a, b *rig, kv nats.KeyValue, n int) {
 			a.t.Fatalf("bucket %d topics, want %d; a %d, b %d:\n%.500q\n%.500q\n%.500q",
 				len(want), n, len(a.keeps()), len(b.keeps()), want, a.keeps(), b.keeps())
 		}
+	}
+}
+
+// TestRetainedEarly: a device that subscribes before the gateway knows what is retained gets all of it.
+func TestRetainedEarly(t *testing.T) {
+	const topics = 5000
+	s := bustest.Start(t)
+	nc := s.Conn(t)
+	kv := retainedBucket(t, nc)
+	for i := range topics {
+		if err := nc.Publish(fmt.Sprintf("$KV.TG_retained.early.%04d", i), []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := kv.PutString("early.last", "x"); err != nil { // behind all of them
+		t.Fatal(err)
+	}
+	s.Shut()
+	r := start(t, inNATS, func(c *Config) { c.NATS.URL = s.URL() })
+	c := r.connect(mqtt.V5, "early")
+	c.write(mqtt.AppendSubscribe(nil, c.v, 1, []mqtt.Filter{{Topic: []byte("early/#"), QoS: 1}}, 0))
+	s.Reopen()
+	c.expect(mqtt.TypeSuback)
+	for i := range topics {
+		if g := c.gets(fmt.Sprintf("early/%04d", i), "x"); !g.Retain {
+			t.Fatal("without the flag")
+		}
+	}
+	c.gets("early/last", "x")
+	c.ping()
+}
+
+// TestRetainedBetween: a device that subscribes after the live message of another gateway has passed, and before the bucket has told it, gets it as
+// a retained one.
+func TestRetainedBetween(t *testing.T) {
+	s := bustest.Start(t)
+	nc := s.Conn(t)
+	retainedBucket(t, nc)
+	_, b := twoInNATS(t, s)
+	for i := range 5 {
+		c := b.connect(mqtt.V5, fmt.Sprint("c", i))
+		c.subscribe(1, "between/#")
+		topic := fmt.Sprint("between/", i)
+		put := nats.NewMsg(fmt.Sprint("$KV.TG_retained.between.", i))
+		put.Header.Set("TG", "1r c=elsewhere")
+		put.Data = []byte("x")
+		if _, err := nc.RequestMsg(put, patience); err != nil {
+			t.Fatal(err)
+		}
+		for g := c.message(); g.topic != topic; g = c.message() {
+			if !g.Retain {
+				t.Errorf("%s is not retained", g.topic)
+			}
+		}
+		c.ping()
+		c.disconnect()
 	}
 }
 

@@ -70,59 +70,6 @@ func (g *Gateway) deliverPuts(run []bus.RetainedUpdate) {
 	}
 }
 
-// earlyMax is how many subscriptions of a loop may wait for the bucket to tell what is retained. Those beyond it get what is known.
-const earlyMax = 1 << 16
-
-// earlyReplays are subscriptions that came before the bucket had told all that is retained: they get it when it has, and what
-// is known when it takes too long. Owned by one shard.
-type earlyReplays struct {
-	waiting map[*session.Subscription]session.Replay
-	served  bool // with what was known
-}
-
-// isEarly notes a subscription whose retained messages are not all known yet; true: its replay has to wait.
-func (s *shard) isEarly(want session.Replay, store *retainedStore) bool {
-	e := &s.early
-	if store.loaded() || len(e.waiting) >= earlyMax {
-		return false
-	}
-	if e.waiting == nil {
-		e.waiting = map[*session.Subscription]session.Replay{}
-	}
-	e.waiting[want.Sub] = want
-	return !e.served
-}
-
-// lookAtEarly serves who waited long enough with what is known.
-func (s *shard) lookAtEarly(now uint32) {
-	if x := s.gw.retained.mirror; x != nil && now >= x.waitUntilSec && !s.early.served {
-		s.beginEarly(false)
-	}
-}
-
-// beginEarly begins the replays that waited; all: everything is known now.
-func (s *shard) beginEarly(all bool) {
-	for _, want := range s.early.waiting {
-		if want.Sub.Held() {
-			s.beginReplay(want, &s.gw.retained)
-		}
-	}
-	if s.early.served = true; all {
-		s.early.waiting = nil
-	}
-	s.loop.Wake() // the end of this tick may be over
-}
-
-// loaded tells whether all that NATS has is here.
-func (r *retainedStore) loaded() bool {
-	if r.mirror == nil {
-		return true
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.mirror.whole
-}
-
 // unkept is how many messages the store had no room for, beside those that shards count.
 func (r *retainedStore) unkept() uint64 {
 	n := r.full.Load()

@@ -70,7 +70,7 @@ const (
 // replay begins to send the retained messages that a subscription asks for. One that was under way for it begins anew.
 func (s *shard) replay(want session.Replay) {
 	store := s.gw.retainedFor(want.Filter)
-	if !s.isEarly(want, store) {
+	if !s.isEarly(want, store) && !s.rests(want, store) {
 		s.beginReplay(want, store)
 	}
 }
