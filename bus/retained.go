@@ -16,7 +16,7 @@ import (
 //
 // The key of a topic is its subject, with every byte that a key can't have as "=" and two upper-case hex digits. A value with a header TG is
 // a gateway's, which delivers the message itself; one without is a backend's. A gateway deletes with a marker that goes by itself
-// after retainedMarkerTime, so that nothing stays of a topic that has no message any more.
+// after retainedMarkerTime, and only where there is a message, so that nothing stays of a topic that has none.
 //
 //	PutRetained ─▶ retainedPuts ─▶ bucket ─▶ retainedWatch ─▶ the function given to WatchRetained
 const (

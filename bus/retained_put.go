@@ -1,9 +1,11 @@
 package bus
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,6 +46,7 @@ type retainedPut struct {
 	msg    *nats.Msg
 	done   []func(revision uint64, err error)
 	sentAt time.Time    // zero: not under way
+	ask    bool         // a deletion: first the bucket is asked whether there is anything to delete
 	next   *retainedPut // waits for this one
 }
 
@@ -102,7 +105,7 @@ func (x *retainedPuts) put(m *Message, ttlSec uint32, done func(uint64, error)) 
 		x.retained.count.merged.Add(1)
 	}
 	x.last++
-	(*p).number, (*p).msg = x.last, msg
+	(*p).number, (*p).msg, (*p).ask = x.last, msg, len(m.Payload) == 0
 	msg.Reply = x.inbox + strconv.FormatUint(x.last, 10)
 	msg.Header[headerMsgID] = []string{x.id + strconv.FormatUint(x.last, 10)}
 	if done != nil {
@@ -239,7 +242,32 @@ func (x *retainedPuts) next(now time.Time) *nats.Msg {
 	}
 	p.sentAt = now
 	x.flight[p.number] = p
+	if p.ask {
+		return &nats.Msg{Subject: retainedAsk, Reply: p.msg.Reply, Data: fmt.Appendf(nil, `{"last_by_subj":%q}`, p.msg.Subject)}
+	}
 	return p.msg
+}
+
+// retainedAsk is where the leader of the bucket tells the last message of a subject.
+const retainedAsk = "$JS.API.STREAM.MSG.GET." + retainedStream
+
+// readRetainedAsk reads its answer; there: it is a message, and not a marker of a deletion.
+func readRetainedAsk(m *nats.Msg) (revision uint64, there, again bool) {
+	var a struct {
+		Message struct {
+			Seq  uint64 `json:"seq"`
+			Head []byte `json:"hdrs"`
+		} `json:"message"`
+		Error *nats.APIError `json:"error"`
+	}
+	switch {
+	case json.Unmarshal(m.Data, &a) != nil, a.Error != nil && a.Error.ErrorCode != jsNoMessage, a.Error == nil && a.Message.Seq == 0:
+		return 0, false, true
+	case a.Error != nil:
+		return 0, false, false
+	}
+	marked := bytes.Contains(a.Message.Head, []byte(headerOperation+":")) || bytes.Contains(a.Message.Head, []byte(headerMarker+":"))
+	return a.Message.Seq, !marked, false
 }
 
 // late has what was not answered in time sent again.
@@ -270,12 +298,26 @@ func (x *retainedPuts) answer(m *nats.Msg) {
 	if err != nil {
 		return
 	}
-	revision, err, again := readRetainedAnswer(m)
 	x.mu.Lock()
 	p := x.flight[number]
-	switch {
-	case p == nil: // a second answer, or one to a try on the wire before
+	if p == nil { // a second answer, or one to a try on the wire before
 		x.mu.Unlock()
+		return
+	}
+	var revision uint64
+	var there, again bool
+	if p.ask {
+		revision, there, again = readRetainedAsk(m)
+	} else {
+		revision, err, again = readRetainedAnswer(m)
+	}
+	switch {
+	case there:
+		p.ask, p.sentAt = false, time.Time{}
+		delete(x.flight, number)
+		x.queue = append(x.queue, p)
+		x.mu.Unlock()
+		x.wake()
 		return
 	case again:
 		x.again(p, time.Now())
@@ -329,6 +371,7 @@ func readRetainedAnswer(m *nats.Msg) (revision uint64, err error, again bool) {
 // Error codes of JetStream.
 const (
 	jsResources   nats.ErrorCode = 10023 // the account's or server's limits
+	jsNoMessage   nats.ErrorCode = 10037
 	jsStorage     nats.ErrorCode = 10047
 	jsStoreFailed nats.ErrorCode = 10077 // with the limit in its text, if it is one of the stream
 )

@@ -198,6 +198,11 @@ func TestRetainedPutAndWatch(t *testing.T) {
 	if rev, err = putRetained(t, b, &Message{Topic: []byte("d/ä")}, 0); err != nil {
 		t.Fatal(err)
 	}
+	for topic, want := range map[string]uint64{"d/ä": rev, "never": 0, "old/one": rev - 1} { // nothing to delete
+		if again, err := putRetained(t, b, &Message{Topic: []byte(topic)}, 0); err != nil || again != want {
+			t.Errorf("deleting %s again: revision %d, want %d, %v", topic, again, want, err)
+		}
+	}
 	m.is(map[string]string{"devices/d1/conf": "go"})
 	if fmt.Sprint(m.news) != "[devices/d1/conf=go old/one=]" {
 		t.Errorf("news %q", m.news)
