@@ -5,8 +5,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/nats-io/nats.go"
 )
 
 // Retained messages are the values of a key-value bucket, TG_retained: one key for each topic, the payload itself as the value, and all else
@@ -176,7 +174,7 @@ func appendKeySubject(dst []byte, key string) ([]byte, bool) {
 			if i+2 >= len(key) {
 				return dst, false
 			}
-			high, low := upperNibble(key[i+1]), upperNibble(key[i+2])
+			high, low := keyNibble(key[i+1]), keyNibble(key[i+2])
 			if high > 15 || low > 15 || keyByte(high<<4|low) {
 				return dst, false
 			}
@@ -194,8 +192,8 @@ func keyByte(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '/' || c == '.'
 }
 
-// upperNibble is the value of an upper-case hexadecimal digit, or 255.
-func upperNibble(c byte) byte {
+// keyNibble is the value of an upper-case hexadecimal digit, or 255.
+func keyNibble(c byte) byte {
 	switch {
 	case c >= '0' && c <= '9':
 		return c - '0'
@@ -207,7 +205,6 @@ func upperNibble(c byte) byte {
 
 // Headers of JetStream and of its key-value buckets.
 const (
-	headerMsgID     = nats.MsgIdHdr
 	headerTTL       = "Nats-TTL"
 	headerOperation = "KV-Operation"
 	headerMarker    = "Nats-Marker-Reason"

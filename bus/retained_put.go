@@ -107,7 +107,7 @@ func (x *retainedPuts) put(m *Message, ttlSec uint32, done func(uint64, error)) 
 	x.last++
 	(*p).number, (*p).msg, (*p).ask = x.last, msg, len(m.Payload) == 0
 	msg.Reply = x.inbox + strconv.FormatUint(x.last, 10)
-	msg.Header[headerMsgID] = []string{x.id + strconv.FormatUint(x.last, 10)}
+	msg.Header[nats.MsgIdHdr] = []string{x.id + strconv.FormatUint(x.last, 10)}
 	if done != nil {
 		(*p).done = append((*p).done, done)
 	}

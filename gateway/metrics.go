@@ -64,7 +64,6 @@ type snapshot struct {
 	heldBatches, pausedPublishers   int
 	replays, orphans                int
 	storePending, openings          int
-	retainedUnkept                  uint64        // of the gateway, not of a shard
 	expired                         uint64        // sessions whose time was over
 	lag                             time.Duration // how long the loop took to answer
 }
@@ -241,7 +240,7 @@ func (k *collector) Collect(ch chan<- prometheus.Metric) {
 		e.loop(i, &all[i])
 		sum.add(&all[i])
 	}
-	sum.retainedUnkept = k.g.retained.unkept()
+	sum.retainedFull += k.g.retained.unkept()
 	e.devices(&sum)
 	e.messages(&sum)
 	e.nats(k.g)
@@ -307,7 +306,7 @@ func (e emitter) messages(s *snapshot) {
 	e.gauge("gateway_topic_alias_bytes", float64(s.aliasBytesOut), "out")
 	e.counter("gateway_topic_alias_saved_bytes_total", float64(s.aliasBytesSaved))
 	e.counter("gateway_messages_refused_total", float64(s.refused))
-	e.counter("gateway_retained_refused_total", float64(s.retainedFull+s.retainedUnkept))
+	e.counter("gateway_retained_refused_total", float64(s.retainedFull))
 	e.counter("gateway_commands_bad_total", float64(s.badCommands))
 	e.counter("gateway_topics_rewritten_total", float64(s.rewrites))
 	e.counter("gateway_auto_subscriptions_total", float64(s.autoSubscribed), "made")
