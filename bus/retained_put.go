@@ -1,10 +1,9 @@
 package bus
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -185,7 +184,10 @@ func (x *retainedPuts) run() {
 			if p == nil {
 				break
 			}
-			_ = on.nc.PublishMsg(p) // a wire that broke gives way to another, on which it goes again
+			// A wire that broke gives way to another, on which it goes again.
+			if err := on.nc.PublishMsg(p); errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrHeadersNotSupported) {
+				x.finish(p.Reply, func(*retainedPut) putAnswer { return putAnswer{err: ErrRetainedRefused} })
+			}
 		}
 		if was := idle; was != (x.len() == 0) {
 			if idle = !was; idle {
@@ -248,28 +250,6 @@ func (x *retainedPuts) next(now time.Time) *nats.Msg {
 	return p.msg
 }
 
-// retainedAsk is where the leader of the bucket tells the last message of a subject.
-const retainedAsk = "$JS.API.STREAM.MSG.GET." + retainedStream
-
-// readRetainedAsk reads its answer; there: it is a message, and not a marker of a deletion.
-func readRetainedAsk(m *nats.Msg) (revision uint64, there, again bool) {
-	var a struct {
-		Message struct {
-			Seq  uint64 `json:"seq"`
-			Head []byte `json:"hdrs"`
-		} `json:"message"`
-		Error *nats.APIError `json:"error"`
-	}
-	switch {
-	case json.Unmarshal(m.Data, &a) != nil, a.Error != nil && a.Error.ErrorCode != jsNoMessage, a.Error == nil && a.Message.Seq == 0:
-		return 0, false, true
-	case a.Error != nil:
-		return 0, false, false
-	}
-	marked := bytes.Contains(a.Message.Head, []byte(headerOperation+":")) || bytes.Contains(a.Message.Head, []byte(headerMarker+":"))
-	return a.Message.Seq, !marked, false
-}
-
 // late has what was not answered in time sent again.
 func (x *retainedPuts) late(now time.Time) {
 	x.mu.Lock()
@@ -294,7 +274,19 @@ func (x *retainedPuts) again(p *retainedPut, now time.Time) {
 
 // answer takes what the bucket says to a put. It runs on a goroutine of nats.go.
 func (x *retainedPuts) answer(m *nats.Msg) {
-	number, err := strconv.ParseUint(m.Subject[len(x.inbox):], 10, 64)
+	x.finish(m.Subject, func(p *retainedPut) (a putAnswer) {
+		if p.ask {
+			a.revision, a.there, a.again = readRetainedAsk(m)
+		} else {
+			a.revision, a.err, a.again = readRetainedAnswer(m)
+		}
+		return a
+	})
+}
+
+// finish carries out what became of the put with a reply subject.
+func (x *retainedPuts) finish(reply string, read func(p *retainedPut) putAnswer) {
+	number, err := strconv.ParseUint(reply[len(x.inbox):], 10, 64)
 	if err != nil {
 		return
 	}
@@ -304,77 +296,44 @@ func (x *retainedPuts) answer(m *nats.Msg) {
 		x.mu.Unlock()
 		return
 	}
-	var revision uint64
-	var there, again bool
-	if p.ask {
-		revision, there, again = readRetainedAsk(m)
-	} else {
-		revision, err, again = readRetainedAnswer(m)
-	}
-	switch {
-	case there:
-		p.ask, p.sentAt = false, time.Time{}
-		delete(x.flight, number)
-		x.queue = append(x.queue, p)
+	a := read(p)
+	if a.again || a.there {
+		if a.there {
+			p.ask, p.sentAt = false, time.Time{}
+			delete(x.flight, number)
+			x.queue = append(x.queue, p)
+		} else {
+			x.again(p, time.Now())
+		}
 		x.mu.Unlock()
 		x.wake()
 		return
-	case again:
-		x.again(p, time.Now())
-		x.mu.Unlock()
-		return
 	}
-	delete(x.flight, number)
-	x.window, x.pause, x.until = retainedFlightMax, 0, time.Time{}
-	x.bytes -= p.bytes()
-	subject := p.msg.Subject
-	if p.next != nil {
-		x.topics[subject] = p.next
-		x.queue = append(x.queue, p.next)
-	} else {
-		delete(x.topics, subject)
-	}
+	x.forget(p)
 	x.mu.Unlock()
-	if err != nil {
+	if a.err != nil {
 		x.retained.count.refused.Add(1)
 	} else {
 		x.retained.count.puts.Add(1)
 	}
 	for _, done := range p.done {
-		done(revision, err)
+		done(a.revision, a.err)
 	}
 	x.wake()
 }
 
-// readRetainedAnswer reads the answer of a stream; again: it, or nobody, could take the message for now.
-func readRetainedAnswer(m *nats.Msg) (revision uint64, err error, again bool) {
-	var a struct {
-		Seq   uint64         `json:"seq"`
-		Error *nats.APIError `json:"error"`
+// forget takes out a put that was answered, and has the next one of its topic follow. Called with the lock held.
+func (x *retainedPuts) forget(p *retainedPut) {
+	delete(x.flight, p.number)
+	x.window, x.pause, x.until = retainedFlightMax, 0, time.Time{}
+	x.bytes -= p.bytes()
+	if p.next == nil {
+		delete(x.topics, p.msg.Subject)
+		return
 	}
-	if json.Unmarshal(m.Data, &a) != nil {
-		return 0, nil, true // "no responders" has no text
-	}
-	switch e := a.Error; {
-	case e == nil && a.Seq > 0:
-		return a.Seq, nil, false
-	case e == nil:
-		return 0, nil, true
-	case e.ErrorCode == jsResources, e.ErrorCode == jsStorage, e.ErrorCode == jsStoreFailed && strings.Contains(e.Description, "maximum"):
-		return 0, ErrRetainedFull, false
-	case e.Code >= 400 && e.Code < 500 && e.Code != 408 && e.Code != 429:
-		return 0, ErrRetainedRefused, false
-	}
-	return 0, nil, true
+	x.topics[p.msg.Subject] = p.next
+	x.queue = append(x.queue, p.next)
 }
-
-// Error codes of JetStream.
-const (
-	jsResources   nats.ErrorCode = 10023 // the account's or server's limits
-	jsNoMessage   nats.ErrorCode = 10037
-	jsStorage     nats.ErrorCode = 10047
-	jsStoreFailed nats.ErrorCode = 10077 // with the limit in its text, if it is one of the stream
-)
 
 // drain waits until nothing is under way any more, or stop is closed. It does not wait for a bucket that never answered, or does not now.
 func (x *retainedPuts) drain(stop <-chan struct{}) {

@@ -365,6 +365,33 @@ func TestRetainedReload(t *testing.T) {
 	m.is(map[string]string{"new": "n"})
 }
 
+// TestRetainedTooLarge: what was taken before NATS was ever there, and is more than it carries, is refused then, and does not hold up others.
+func TestRetainedTooLarge(t *testing.T) {
+	s := bustest.Start(t)
+	kv := retainedBucket(t, s.Conn(t))
+	s.Shut()
+	b := openRetained(t, s)
+	m := mirror(t, b)
+	large, small := make(chan error, 1), make(chan error, 1)
+	for payload, told := range map[string]chan error{string(make([]byte, 2<<20)): large, "small": small} {
+		err := b.PutRetained(&Message{Topic: fmt.Append(nil, len(payload)), Payload: []byte(payload)}, 0, func(_ uint64, err error) { told <- err })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Reopen()
+	if err := <-large; !errors.Is(err, ErrRetainedRefused) {
+		t.Errorf("large: %v", err)
+	}
+	if err := <-small; err != nil {
+		t.Errorf("small: %v", err)
+	}
+	m.is(map[string]string{"5": "small"})
+	if _, err := kv.Get("5"); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestRetainedRefused: what NATS or the bucket will not take is told, and limits hold.
 func TestRetainedRefused(t *testing.T) {
 	s := bustest.Start(t)

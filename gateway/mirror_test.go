@@ -474,14 +474,14 @@ func TestRetainDurably(t *testing.T) {
 	} else if e, err := kv.Get("d.1"); err != nil || string(e.Value()) != "stored" {
 		t.Errorf("answered, but the bucket says %v, %v", e, err)
 	}
-	s.Shut()
+	s.Stop()
 	ask("d/1", "away")
 	select {
 	case <-answers:
 		t.Fatal("answered without NATS")
 	case <-time.After(50 * time.Millisecond):
 	}
-	s.Reopen()
+	s.Restart()
 	if !<-answers {
 		t.Error("not stored")
 	}
