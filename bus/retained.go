@@ -174,7 +174,7 @@ func appendKeySubject(dst []byte, key string) ([]byte, bool) {
 			if i+2 >= len(key) {
 				return dst, false
 			}
-			high, low := keyNibble(key[i+1]), keyNibble(key[i+2])
+			high, low := upperNibble(key[i+1]), upperNibble(key[i+2])
 			if high > 15 || low > 15 || keyByte(high<<4|low) {
 				return dst, false
 			}
@@ -190,17 +190,6 @@ func appendKeySubject(dst []byte, key string) ([]byte, bool) {
 // keyByte tells whether a byte stands for itself in a key.
 func keyByte(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '/' || c == '.'
-}
-
-// keyNibble is the value of an upper-case hexadecimal digit, or 255.
-func keyNibble(c byte) byte {
-	switch {
-	case c >= '0' && c <= '9':
-		return c - '0'
-	case c >= 'A' && c <= 'F':
-		return c - 'A' + 10
-	}
-	return 255
 }
 
 // Headers of JetStream and of its key-value buckets.

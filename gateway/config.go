@@ -32,8 +32,6 @@ type Config struct {
 	Drain  Drain  `yaml:"drain" doc:"how a stopping gateway sends its devices away"`
 	Log    Log    `yaml:"log" doc:"what is written to standard error"`
 
-	retainedInNATS bool // keep retained messages in the bucket TG_retained as well
-
 	Diagnostics bool `yaml:"diagnostics" doc:"offer /echo on WebSocket listeners, which returns every message as it came"`
 }
 

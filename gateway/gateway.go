@@ -112,7 +112,7 @@ func New(cfg Config, log zerolog.Logger) (g *Gateway, err error) {
 	if err = g.openShards(); err != nil {
 		return g, err
 	}
-	if g.cfg.retainedInNATS {
+	if g.durable.wanted() {
 		g.mirrorRetained()
 	}
 	g.addrs.Node, g.addrs.Loops, g.addrs.NATS = g.cfg.Node, g.cfg.Loops, g.bus.ClientURL()

@@ -17,7 +17,7 @@ import (
 )
 
 // inNATS has retained messages kept in NATS.
-func inNATS(c *Config) { c.retainedInNATS = true }
+func inNATS(c *Config) { c.Durable.Default = "log" }
 
 // retainedBucket is the bucket as a backend sees it; it is made if need be.
 func retainedBucket(t *testing.T, nc *nats.Conn) nats.KeyValue {
@@ -502,7 +502,7 @@ func TestRetainDurably(t *testing.T) {
 	if all := r.keeps(); len(all) != 1 || all["d/1"] != "away" {
 		t.Errorf("the gateway has %q", all)
 	}
-	bare := start(t)
+	bare := start(t, func(c *Config) { c.Durable.Default = "memory" })
 	bare.gw.retainDurably(&session.Message{Topic: []byte("d/1"), Payload: []byte("memory")}, func(ok bool) { answers <- ok })
 	if !<-answers || bare.retainedTopics() != 1 {
 		t.Error("in memory only: not kept")

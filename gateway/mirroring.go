@@ -66,7 +66,7 @@ func (g *Gateway) deliverPuts(run []bus.RetainedUpdate) {
 	}
 	b.refs.Store(int32(len(g.shards)))
 	for _, s := range g.shards {
-		g.deliverBatch(s, b)
+		g.putNote(s, note{batch: b}, b.release)
 	}
 }
 

@@ -108,6 +108,7 @@ func (r *rig) sum() snapshot {
 	for i := range all {
 		sum.add(&all[i])
 	}
+	sum.retainedFull += r.gw.retained.unkept()
 	return sum
 }
 

@@ -20,14 +20,18 @@ func (s *shard) route(m *session.Message) {
 	}
 	s.count.messagesIn[m.QoS&3]++
 	s.count.payloadIn += uint64(len(m.Payload))
-	if m.Retain && s.gw.retains && !s.gw.retained.set(s.loop.NowSec(), m) {
+	to := s.gw.durable.of(m.Topic)
+	switch {
+	case !m.Retain || !s.gw.retains:
+	case to >= inLog && s.storing.ref.token != 0:
+		s.retainedToo(m)
+	case !s.gw.retained.set(s.loop.NowSec(), m):
 		s.count.retainedFull++
 	}
 	client := ""
 	if m.From != nil {
 		client = m.From.ClientID()
 	}
-	to := s.gw.durable.of(m.Topic)
 	switch {
 	case to >= inLog && m.QoS > 0:
 		if !s.store(m, to, client) {

@@ -297,3 +297,17 @@ func storeReason(code bus.StoreCode) mqtt.Reason {
 	}
 	return mqtt.ImplementationSpecificError
 }
+
+// retainedToo has the answer for the message that is being routed wait for its retained copy as well.
+func (s *shard) retainedToo(m *session.Message) {
+	r := s.storing.ref
+	client := []byte(m.From.ClientID())
+	s.storing.parts[r.token] = 2
+	a := storeAck{owner: epoll.Handle(m.From.Owner()), packetID: r.packetID, token: r.token, command: r.command, commands: r.commands}
+	s.gw.retainDurably(m, func(ok bool) {
+		if !ok {
+			a.code = bus.StoreFull
+		}
+		s.doSoon(func(s *shard) { s.answerStored(client, &a) })
+	})
+}

@@ -82,9 +82,6 @@ func (s *schema) readSection(t reflect.Type, head section, index []int) {
 	sec := &head
 	s.sections = append(s.sections, sec)
 	for f := range t.Fields() {
-		if !f.IsExported() {
-			continue
-		}
 		path := f.Tag.Get("yaml")
 		if sec.path != "" {
 			path = sec.path + "." + path
