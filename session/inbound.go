@@ -41,8 +41,8 @@ func (s *Session) admits(out *Out) bool {
 	f := s.needFlow()
 	limit := int(s.inboundMax)
 	total := 2 * max(limit, int(s.table.limits.ReceiveMax))
-	for f.stale > 0 && f.acks.len()+f.recs.len() >= total {
-		f.forgetStale(0)
+	if f.stale > 0 {
+		f.shed(total)
 	}
 	if f.unacked >= limit || f.acks.len()+f.recs.len() >= total {
 		// What earlier connections left behind, which may have been told more, is no part of this one's quota, but it is memory.
@@ -99,7 +99,9 @@ func (s *Session) onAccepted(ev *Event, out *Out) {
 		return
 	}
 	if i := markTaken(&f.acks, 0, ev); i >= 0 {
-		f.staleTaken(i)
+		if i < int(f.stale) {
+			f.staleTaken(i)
+		}
 		s.settleAcks(out)
 	} else if markTaken(&f.recs, f.recd, ev) >= 0 {
 		s.settleRecs(out)
@@ -129,10 +131,18 @@ func markTaken(r *ring[inbound], i int, ev *Event) int {
 // settleAcks sends the PUBACKs whose turn it is.
 func (s *Session) settleAcks(out *Out) {
 	f := s.flow
-	for i := int(f.stale); i < f.acks.len() && f.acks.at(i).has(inTaken); {
-		in := f.acks.remove(i)
+	for f.acks.n > f.stale {
+		in := f.acks.at(int(f.stale))
+		if !in.has(inTaken) {
+			return
+		}
 		f.unacked--
 		out.ack(SendPuback, in.id, in.reason)
+		if f.stale == 0 {
+			f.acks.pop()
+		} else {
+			f.acks.remove(int(f.stale))
+		}
 	}
 }
 

@@ -126,7 +126,7 @@ func (s *Session) Pending() bool {
 	if f == nil || s.state != live || !s.resumed {
 		return false
 	}
-	if s.ripe() {
+	if s.extra != nil && s.ripe() {
 		return true
 	}
 	if f.sent < f.window.len() {
@@ -144,7 +144,7 @@ const pumpBytes = 64 << 10
 func (s *Session) pump(nowSec uint32, congested bool, out *Out) {
 	for n := 0; !congested && n < pumpBytes && s.Pending(); {
 		f := s.flow
-		if s.ripe() {
+		if s.extra != nil && s.ripe() {
 			n += s.sendRipe(nowSec, out)
 			continue
 		}

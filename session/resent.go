@@ -75,15 +75,20 @@ func (f *flow) forgetStale(i int) inbound {
 	return in
 }
 
-// staleTaken counts the i-th of acks, which was just taken over, when it is of an earlier connection.
+// staleTaken counts the i-th of acks, which is of an earlier connection and was just taken over. One that was refused may be tried again.
 func (f *flow) staleTaken(i int) {
-	switch {
-	case i >= int(f.stale):
-	case f.acks.at(i).reason >= reasonFailure:
+	if f.acks.at(i).reason >= reasonFailure {
 		f.acks.remove(i)
 		f.stale--
-	default:
-		f.known++
+		return
+	}
+	f.known++
+}
+
+// shed forgets acks of earlier connections until fewer than total messages from the device are known.
+func (f *flow) shed(total int) {
+	for f.stale > 0 && f.acks.len()+f.recs.len() >= total {
+		f.forgetStale(0)
 	}
 }
 

@@ -87,14 +87,8 @@ func (s *Session) Step(nowSec uint32, ev *Event, out *Out) {
 	case Lost:
 		s.onLost(nowSec, ev, out)
 		return
-	case Saved:
-		s.onSaved(nowSec, ev, out)
-		return
-	case Released:
-		s.onReleased(ev, out)
-		return
-	case Refill:
-		s.onRefill(nowSec, ev, out)
+	case Saved, Released, Refill:
+		s.onRecord(nowSec, ev, out)
 		return
 	}
 	checkLive(s, ev)
@@ -125,6 +119,18 @@ func (s *Session) Step(nowSec uint32, ev *Event, out *Out) {
 		s.pump(nowSec, ev.Congested, out)
 	case TooLarge:
 		s.onTooLarge(nowSec, ev, out)
+	}
+}
+
+// onRecord handles what became of something that a durable session asked for.
+func (s *Session) onRecord(nowSec uint32, ev *Event, out *Out) {
+	switch ev.Kind {
+	case Saved:
+		s.onSaved(nowSec, ev, out)
+	case Released:
+		s.onReleased(ev, out)
+	default:
+		s.onRefill(nowSec, ev, out)
 	}
 }
 
