@@ -43,6 +43,7 @@ type Bus struct {
 	// op serialises everything that changes subscriptions at NATS. It may be held while nats.go writes to its socket.
 	op        sync.Mutex
 	interests map[uint32]*interest // guarded by op
+	service   *Service             // nil until Serve; guarded by op
 
 	mu         sync.Mutex
 	publishers []*Publisher // guarded by mu
@@ -86,7 +87,7 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 		b.durable = newDurable(b)
 		go b.durable.run(running)
 	}
-	b.echo.greet = func(w *wire) error { return errors.Join(b.asks.listen(w), b.archive.listen(w)) }
+	b.echo.greet = func(w *wire) error { return errors.Join(b.asks.listen(w), b.archive.listen(w), b.serve(w)) }
 	b.start()
 	go b.archive.run(running)
 	for _, l := range []*link{b.uplink, b.echo} {

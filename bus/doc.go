@@ -14,6 +14,8 @@
 //     the newest messages are dropped and counted. The interest of one filter yields a message once.
 //   - Echo. What this Bus publishes does not come back to its plain interests; queue interests do get it, because the group may
 //     have chosen us.
+//   - Presence. Who is connected is kept in JetStream under compare-and-set, each gateway under a lease (presence.go, lease.go).
+//     Backends ask by NATS's conventions for services (service.go).
 //   - Poison. A message that NATS cannot take (payload, headers or subject too long, a reserved subject) is dropped and
 //     counted, and the pipeline goes on; Fits tells beforehand, so that a device can be refused with a reason.
 //
@@ -21,5 +23,5 @@
 // when it is there and not before; a Bus without JetStream says why (Ready), and goes on trying.
 //
 // Nothing here logs. The number of goroutines depends on the number of publishers and storers only: two for each publisher, one for each
-// Storer, and a dozen for the Bus, whatever the number of subscriptions and requests.
+// Storer, and some thirty for the Bus and its service, whatever the number of subscriptions and requests.
 package bus

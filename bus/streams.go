@@ -21,8 +21,6 @@ const (
 
 	bucketSessions = "TG_sessions"
 	bucketRetained = "TG_retained"
-	bucketPresence = "TG_presence"
-	bucketGateways = "TG_gateways"
 )
 
 // storeDuplicates is how long the log remembers message ids, so that what goes again because an answer was lost is stored once. NATS may be away for that
@@ -52,8 +50,6 @@ func (d *Durable) ownStreams(replicas int) []jetstream.StreamConfig {
 	for _, b := range []struct{ name, what string }{
 		{bucketSessions, "tidegate: sessions of devices"},
 		{bucketRetained, "tidegate: retained messages"},
-		{bucketPresence, "tidegate: who is connected"},
-		{bucketGateways, "tidegate: gateways"},
 	} {
 		all = append(all, jetstream.StreamConfig{
 			Name: bucketStream + b.name, Description: b.what, Subjects: []string{"$KV." + b.name + ".>"},
@@ -67,11 +63,11 @@ func (d *Durable) ownStreams(replicas int) []jetstream.StreamConfig {
 
 // isOwnStream tells whether a stream of this name is one that the Bus makes.
 func isOwnStream(name string) bool {
-	switch strings.TrimPrefix(name, bucketStream) {
-	case bucketSessions, bucketRetained, bucketPresence, bucketGateways:
-		return strings.HasPrefix(name, bucketStream)
+	switch name {
+	case logStream, bucketStream + bucketSessions, bucketStream + bucketRetained, presenceStream, presenceBucket, gatewaysStream:
+		return true
 	}
-	return name == logStream
+	return false
 }
 
 // Error codes of JetStream about making streams.

@@ -95,10 +95,10 @@ const (
 	claimAheadMax = time.Hour
 )
 
-// newClaims is nil where nobody else can be heard: on an embedded NATS that listens nowhere.
+// newClaims is nil where nobody else can be heard, on an embedded NATS that listens nowhere, and nothing is recorded.
 func newClaims(g *Gateway) *claims {
 	embedded := g.cfg.NATS.URL == "embedded"
-	if embedded && g.cfg.NATS.Listen == "" {
+	if embedded && g.cfg.NATS.Listen == "" && !g.cfg.Presence.Records {
 		return nil
 	}
 	var self [8]byte
@@ -106,8 +106,9 @@ func newClaims(g *Gateway) *claims {
 	x := &claims{gw: g, host: embedded, self: binary.BigEndian.Uint64(self[:]), wake: make(chan struct{}, 1), others: map[uint64]*other{}}
 	x.alone.Store(true)
 	x.next() // no claim is later than the clock
-	// On a NATS of our own nobody can have come before us, so those whom we do not know yet are younger than all we have.
-	x.timed.Store(!embedded)
+	// On a NATS of our own nobody can have come before us, so those whom we do not know yet are younger than all we have. What is
+	// recorded needs a time in any case.
+	x.timed.Store(!embedded || g.cfg.Presence.Records)
 	return x
 }
 

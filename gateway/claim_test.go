@@ -237,7 +237,7 @@ func TestClaimsAfterPartition(t *testing.T) {
 
 // TestClaimsAtFirstSight: a gateway that was alone until now hears which ids a new one has, and the other way round.
 func TestClaimsAtFirstSight(t *testing.T) {
-	a := start(t, func(c *Config) { c.Listeners = c.Listeners[:1] })
+	a := start(t, unrecorded, func(c *Config) { c.Listeners = c.Listeners[:1] })
 	before := a.connect(mqtt.V5, "before")
 	if n := a.gw.claims.sent.Load(); n != 0 {
 		t.Errorf("%d claims of a gateway that is alone", n)
@@ -396,7 +396,7 @@ func TestClaimProtocol(t *testing.T) {
 // TestClaimsAreReserved: a device can neither claim nor hear claims.
 func TestClaimsAreReserved(t *testing.T) {
 	s := bustest.Start(t)
-	r := start(t, func(c *Config) { c.NATS.URL = s.URL() })
+	r := start(t, unrecorded, func(c *Config) { c.NATS.URL = s.URL() })
 	r.eventually("NATS is there, and has our subscription", func() bool { return r.gw.bus.Status().Connected() && r.gw.bus.Flush(t.Context()) == nil })
 	e := newEar(t, s)
 	after, err := e.nc.SubscribeSync("after")

@@ -40,6 +40,7 @@ func (s *shard) gone(c *epoll.Conn, d *device, ev *session.Event) {
 	}
 	d.sess = nil
 	s.count.live[d.kind()]--
+	s.tellOffline(c, d, sess)
 	if sess.Owner() != uint64(c.Handle()) {
 		return // taken over
 	}

@@ -24,6 +24,7 @@ type Config struct {
 	WebSocket WebSocket     `yaml:"websocket" doc:"WebSocket and plain devices on it"`
 	Session   SessionCfg    `yaml:"session" doc:"what is kept for a device"`
 	Durable   Durable       `yaml:"durable" doc:"what QoS 1 and 2 mean, and what outlives this process"`
+	Presence  PresenceCfg   `yaml:"presence" doc:"what backends see of who is connected"`
 
 	AutoSubscribe []AutoSubscribe `yaml:"auto_subscribe" doc:"subscriptions that devices get as they connect"`
 	TopicRewrite  []TopicRewrite  `yaml:"topic_rewrite" doc:"topics of devices that are taken for others; the first rule that matches decides"`
@@ -180,6 +181,8 @@ func Default() Config {
 			ConnectBytesMax: 16 << 10, PacketBytesMax: 1 << 20, ConnectTime: 10 * time.Second, PacketTime: 30 * time.Second,
 			BatchBytesMax: 1 << 20, StallTime: 30 * time.Second, SubscriptionsMax: 1000, RequestsMax: 16,
 		},
+		Presence: PresenceCfg{Records: true, Events: true, Keep: 30 * 24 * time.Hour, LeaseTime: 10 * time.Second},
+
 		Drain: Drain{Rate: 5000, Time: 20 * time.Second},
 		Log:   Log{Level: "info", Format: "auto"},
 	}
@@ -214,6 +217,7 @@ func (c *Config) Validate() []*FieldError {
 	c.validateShared(&v)
 	c.validateLastValue(&v)
 	c.validateDurable(&v)
+	c.validatePresence(&v)
 	if c.Admin != "" {
 		if _, err := ResolveAddr(c.Admin); err != nil {
 			v.add("admin", err.Error(), "an address such as 127.0.0.1:8080, or empty for none")

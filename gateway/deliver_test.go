@@ -308,7 +308,7 @@ func TestNoLocal(t *testing.T) {
 // TestReservedTopics: nothing a device does reaches $SYS, $JS or an inbox of NATS, and no raw wildcard does; see
 // faults D8 and class 16.
 func TestReservedTopics(t *testing.T) {
-	r := start(t)
+	r := start(t, unrecorded)
 	nc := r.nats()
 	all, err := nc.SubscribeSync(">")
 	if err != nil {

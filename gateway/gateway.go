@@ -40,6 +40,10 @@ type Gateway struct {
 	secret    secret        // of session tokens and calls
 	tokens    *auth.JWT     // nil: devices with commands need none
 	watched   watched
+	presence  *bus.Presence // nil: none is kept
+	online    atomic.Int64  // live devices, while presence is kept
+
+	onClientLost func(client string, generation uint64) // see clientLost; set before Run
 	// refusalsMax is how many connections a loop may be refusing at a time.
 	refusalsMax int
 	noMember    atomic.Uint64 // messages from NATS for filters that nobody held any more
@@ -117,6 +121,7 @@ func New(cfg Config, log zerolog.Logger) (g *Gateway, err error) {
 	}
 	g.addrs.Node, g.addrs.Loops, g.addrs.NATS = g.cfg.Node, g.cfg.Loops, g.bus.ClientURL()
 	g.addrs.ConnectionsMax = int(g.room.max)
+	g.openPresence()
 	if cfg.Admin == "" {
 		return g, nil
 	}
@@ -241,6 +246,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		g.log.Error().Err(err).Msg("other gateways cannot be heard: their devices may have client ids of ours")
 	}
 	background.Go(func() { g.sys.run(busCtx) })
+	stopPresence := g.startPresence()
 	ended := make(chan error, len(g.shards))
 	for _, s := range g.shards {
 		go func() {
@@ -267,6 +273,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	close(g.stopped)
 	stopClaims()
+	stopPresence()
 	failed = errors.Join(failed, g.flush())
 	stopBus()
 	if g.admin != nil {

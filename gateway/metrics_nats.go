@@ -37,6 +37,7 @@ func (e emitter) nats(g *Gateway) {
 		e.counter("gateway_claims_total", float64(x.lost.Load()), "lost")
 		e.counter("gateway_claims_total", float64(x.refused.Load()+n.PeerDrops), "refused")
 	}
+	e.presence(g)
 	for _, r := range []struct {
 		what string
 		n    uint64
@@ -56,6 +57,30 @@ func (e emitter) nats(g *Gateway) {
 		{"inbound_unmappable", n.InUnmappable}, {"no_member", g.noMember.Load()},
 	} {
 		e.counter("gateway_nats_dropped_total", float64(d.n), d.reason)
+	}
+}
+
+// presence emits what becomes of presence.
+func (e emitter) presence(g *Gateway) {
+	if g.presence == nil {
+		return
+	}
+	n, active := g.presence.Counters(), 0.0
+	if n.Active {
+		active = 1
+	}
+	e.gauge("gateway_presence_active", active)
+	e.gauge("gateway_presence_waiting", float64(n.Waiting))
+	e.counter("gateway_presence_leases_total", float64(n.Leases))
+	e.counter("gateway_presence_overflows_total", float64(n.Overflows))
+	for _, c := range []struct {
+		what string
+		n    uint64
+	}{
+		{"stored", n.Written}, {"superseded", n.Superseded}, {"coalesced", n.Coalesced}, {"conflict", n.Conflicts}, {"failed", n.Failed},
+		{"unnamable", n.Unnamable}, {"lost", n.Lost},
+	} {
+		e.counter("gateway_presence_changes_total", float64(c.n), c.what)
 	}
 }
 

@@ -51,8 +51,8 @@ func (r *rig) mirrored() {
 	})
 }
 
-// keeps is what a gateway would send for "#".
-func (r *rig) keeps() map[string]string {
+// mirrorOf is what a gateway would send for "#".
+func (r *rig) mirrorOf() map[string]string {
 	s := &r.gw.retained
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,7 +137,7 @@ func TestRetainedBackend(t *testing.T) {
 	p.publish(1, "devices/d2/conf", "", retained)
 	r.mirrored()
 	if all := bucketHas(t, kv); len(all) != 0 || r.retainedTopics() != 0 {
-		t.Errorf("the bucket has %q, the gateway %q", all, r.keeps())
+		t.Errorf("the bucket has %q, the gateway %q", all, r.mirrorOf())
 	}
 	for _, c := range []*client{live, asking} { // each once
 		c.gets("devices/d2/conf", "x")
@@ -195,12 +195,12 @@ func both(a, b *rig, kv nats.KeyValue, n int) {
 		a.mirrored()
 		b.mirrored()
 		want = bucketHas(a.t, kv)
-		if (n < 0 || len(want) == n) && maps.Equal(a.keeps(), want) && maps.Equal(b.keeps(), want) {
+		if (n < 0 || len(want) == n) && maps.Equal(a.mirrorOf(), want) && maps.Equal(b.mirrorOf(), want) {
 			return
 		}
 		if time.Now().After(end) {
 			a.t.Fatalf("bucket %d topics, want %d; a %d, b %d:\n%.500q\n%.500q\n%.500q",
-				len(want), n, len(a.keeps()), len(b.keeps()), want, a.keeps(), b.keeps())
+				len(want), n, len(a.mirrorOf()), len(b.mirrorOf()), want, a.mirrorOf(), b.mirrorOf())
 		}
 	}
 }
@@ -499,7 +499,7 @@ func TestRetainDurably(t *testing.T) {
 		t.Error("the bucket is full, but it was stored")
 	}
 	r.mirrored()
-	if all := r.keeps(); len(all) != 1 || all["d/1"] != "away" {
+	if all := r.mirrorOf(); len(all) != 1 || all["d/1"] != "away" {
 		t.Errorf("the gateway has %q", all)
 	}
 	bare := start(t, func(c *Config) { c.Durable.Default = "memory" })

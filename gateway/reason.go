@@ -50,6 +50,7 @@ const (
 	reasonServer
 	reasonTokenExpired
 	reasonBadCommands
+	reasonAdministrative
 	reasonCount
 )
 
@@ -98,6 +99,7 @@ var reasonTable = [reasonCount]struct {
 	reasonServer:             {"server_error", mqtt.UnspecifiedError, ws.InternalError},
 	reasonTokenExpired:       {"token_expired", mqtt.NotAuthorized, ws.PolicyViolation},
 	reasonBadCommands:        {"bad_commands", mqtt.ProtocolError, ws.PolicyViolation},
+	reasonAdministrative:     {"administrative", mqtt.AdministrativeAction, ws.PolicyViolation},
 }
 
 // String is the metric label.

@@ -74,6 +74,9 @@ func start(t *testing.T, mods ...func(c *Config)) *rig {
 	return r
 }
 
+// unrecorded switches presence off, for tests that look at everything that reaches NATS.
+func unrecorded(c *Config) { c.Presence.Records = false }
+
 // nats is a backend: an ordinary NATS client.
 func (r *rig) nats() *nats.Conn {
 	r.t.Helper()

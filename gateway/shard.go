@@ -35,6 +35,7 @@ type shard struct {
 	replaysWaiting map[*session.Session][]*replay // for a device that is away, does not read or does not acknowledge
 	claimedAt      epoll.Chunks[uint64]           // by connection slot, see claims
 	claimFrom      uint32                         // connections from this slot on are to be claimed again; 0: none
+	announceFrom   uint32                         // connections from this slot on are to be announced; 0: none
 	moving         []move                         // connections whose home is another shard, moved at tick end
 	doomed         []doomed                       // connections to close at tick end
 	eager          []epoll.Handle                 // devices whose queues go on in the next tick
@@ -216,6 +217,9 @@ func (s *shard) OnTickEnd() {
 	}
 	if s.claimFrom != 0 {
 		s.claimSome()
+	}
+	if s.announceFrom != 0 {
+		s.announceSome()
 	}
 	if s.table.Orphans() > 0 {
 		s.stepOrphans()

@@ -54,7 +54,7 @@ func TestSysTopics(t *testing.T) {
 
 // TestSysTopicsStayHere: wildcards at the start do not bring them, devices can't publish them, NATS does not see them.
 func TestSysTopicsStayHere(t *testing.T) {
-	r := start(t, everySecondSys)
+	r := start(t, everySecondSys, unrecorded)
 	sub, err := r.nats().SubscribeSync(">")
 	if err != nil {
 		t.Fatal(err)

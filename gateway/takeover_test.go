@@ -45,6 +45,10 @@ func TestTakeoverStorm(t *testing.T) {
 	const workers, each = 8, 250
 	r := start(t)
 	keeper := r.connect(mqtt.V5, "keeper") // somebody else, who must not notice
+	r.eventually("JetStream has begun to copy what is recorded", func() bool {
+		_, ok, err := r.gw.presence.Lookup(t.Context(), "keeper")
+		return ok && err == nil
+	})
 	goroutines := runtime.NumGoroutine()
 	var storm sync.WaitGroup
 	last := make([]*client, workers)

@@ -20,6 +20,7 @@ var talkCloses = [reasonCount]ws.CloseCode{
 	reasonStalled:        4101,
 	reasonConnectTimeout: 4102,
 	reasonServer:         4103,
+	reasonAdministrative: 4104,
 	reasonTakenOver:      4400,
 	reasonNotAuthorized:  4401,
 	reasonBadCommands:    4402,

@@ -184,7 +184,7 @@ func TestRequestToMQTT(t *testing.T) {
 
 // TestForgedCalls: nobody publishes to a NATS subject that no backend of this gateway gave it.
 func TestForgedCalls(t *testing.T) {
-	r, other := start(t), start(t)
+	r, other := start(t, unrecorded), start(t)
 	nc := r.nats()
 	inbox, err := nc.SubscribeSync("_INBOX.>")
 	if err != nil {

@@ -20,6 +20,7 @@ func (s *shard) claim(c *epoll.Conn, sess *session.Session, clean bool, record *
 	}
 	*s.claimedAt.At(c.Slot()) = at
 	x.add(sess.ClientID(), at, clean)
+	s.comeOnline(c, sess)
 }
 
 // claimOf is when the connection in a slot claimed its client id. One that was there before anybody else has the earliest
