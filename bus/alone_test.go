@@ -45,7 +45,7 @@ func testAlone(t *testing.T, durable *Durable) {
 		<-ready
 		b.lookAround()
 		b.lookAround()
-		if n := b.server.server.GlobalAccount().JetStreamUsage().Streams; n != 5 {
+		if n := b.server.server.GlobalAccount().JetStreamUsage().Streams; n != 3 {
 			t.Fatalf("%d streams", n)
 		}
 		is(true, "with our own streams")

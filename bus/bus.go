@@ -36,6 +36,7 @@ type Bus struct {
 	tails   tails
 	peers   *peers
 	durable *durable           // nil without Options.Durable
+	words   *peers
 	stop    context.CancelFunc // ends both links
 
 	retained *retained
@@ -78,11 +79,12 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 	b.asks = newRequests(b)
 	b.archive = newArchive(b)
 	b.tails.bus, b.tails.ctx = b, running
-	b.peers = &peers{drops: &b.count.peerDrops}
+	b.peers = &peers{subject: peerSubject, drops: &b.count.peerDrops}
+	b.words = &peers{subject: requestSubject, drops: &b.count.peerDrops}
 	b.retained = newRetained(b)
 	b.uplink = newLink(running, b, base, false)
 	b.echo = newLink(running, b, base, true)
-	b.uplink.greet = b.peers.listen
+	b.uplink.greet = func(w *wire) error { return errors.Join(b.peers.listen(w), b.words.listen(w)) }
 	if o.Durable != nil {
 		b.durable = newDurable(b)
 		go b.durable.run(running)

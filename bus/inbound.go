@@ -91,6 +91,12 @@ func (d *decoder) headers(in *Inbound, h nats.Header, c *counters) {
 	if v, ok := one(h, headerTG); ok {
 		d.tg(in, v)
 	}
+	if in.Reply != "" {
+		in.Ask, _ = first(h, headerAsk)
+		if fromJetStream(h) {
+			in.Reply = ""
+		}
+	}
 	f := &in.Fields
 	if v, ok := one(h, headerFormat); ok {
 		f.HasFormat = v == "0" || v == "1"

@@ -148,6 +148,8 @@ func (b *Bus) onAsyncError(sub *nats.Subscription, err error) {
 		b.count.permissionDenied.Add(1)
 	case errors.Is(err, nats.ErrSlowConsumer) && sub.Subject == peerSubject:
 		b.peers.countSlow(sub)
+	case errors.Is(err, nats.ErrSlowConsumer) && sub.Subject == requestSubject:
+		b.words.countSlow(sub)
 	case errors.Is(err, nats.ErrSlowConsumer):
 		b.countSlow(sub)
 	}

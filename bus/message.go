@@ -51,7 +51,8 @@ type Inbound struct {
 	Interest uint32 // the id given to Subscribe
 	Topic    []byte // a valid topic name, never reserved
 	Payload  []byte
-	Reply    string // NATS subject for an answer, or ""
+	Reply    string // NATS subject for an answer, or "", also when it is JetStream's answer that is waited for
+	Ask      string // with a Reply: what the gateway itself is to answer (AskOutcome), or ""
 
 	// FromDevice tells that another gateway published this for a device: its header TG was there. Anyone on NATS can write that header, so
 	// it tells QoS, retain and the client id for information, and proves nothing.

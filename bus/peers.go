@@ -25,8 +25,9 @@ const (
 // peers is what one Bus hears of the others. What a Bus tells does not come back to it, because the uplink has no echo.
 // The messages wait in nats.go, as that counts the bytes of a subscription with a callback, and not of one with a channel.
 type peers struct {
-	hear  func(p []byte) // nil until Hear was called; guarded by Bus.op
-	drops *atomic.Uint64
+	subject string
+	hear    func(p []byte) // nil until Hear was called; guarded by Bus.op
+	drops   *atomic.Uint64
 
 	mu    sync.Mutex // held while hear runs: a new wire may bring messages while the old one still delivers
 	ended bool
@@ -39,24 +40,28 @@ type peers struct {
 // Hear has hear called, on a bus goroutine, with every message that another Bus on this NATS tells from now on: in the
 // order of each teller, once, but with gaps while NATS is away or hear takes too long. p is hear's to keep. To be called once at most.
 // It may wait for nats.go: not for event loops.
-func (b *Bus) Hear(hear func(p []byte)) error {
+func (b *Bus) Hear(hear func(p []byte)) error { return b.hear(b.peers, hear) }
+
+func (b *Bus) hear(x *peers, hear func(p []byte)) error {
 	b.op.Lock()
 	defer b.op.Unlock()
-	b.peers.hear = hear
+	x.hear = hear
 	w := b.uplink.now.Load()
 	if w == nil {
 		return nil // the next wire carries it
 	}
-	return b.peers.listen(w)
+	return x.listen(w)
 }
 
 // Tell sends p to whoever else is on this NATS; it is copied. It may wait for nats.go: not for event loops.
-func (b *Bus) Tell(p []byte) error {
+func (b *Bus) Tell(p []byte) error { return b.tell(peerSubject, p) }
+
+func (b *Bus) tell(subject string, p []byte) error {
 	w := b.uplink.now.Load()
 	if w == nil {
 		return ErrDisconnected
 	}
-	switch err := w.nc.Publish(peerSubject, p); {
+	switch err := w.nc.Publish(subject, p); {
 	case errors.Is(err, nats.ErrConnectionClosed): // and nobody has noticed yet
 		return ErrDisconnected
 	case err != nil:
@@ -81,7 +86,7 @@ func (p *peers) listen(w *wire) error {
 		return nil
 	}
 	hear := p.hear
-	sub, err := w.nc.Subscribe(peerSubject, func(m *nats.Msg) { p.arrive(m, hear) })
+	sub, err := w.nc.Subscribe(p.subject, func(m *nats.Msg) { p.arrive(m, hear) })
 	if err == nil {
 		err = sub.SetPendingLimits(peerCountMax, peerBytesMax)
 	}
@@ -117,7 +122,9 @@ func (p *peers) arrive(m *nats.Msg, hear func(p []byte)) {
 
 // stop waits for the callback if it runs, and has it called no more. Not to be called from hear.
 func (b *Bus) stopPeers() {
-	b.peers.mu.Lock()
-	b.peers.ended = true
-	b.peers.mu.Unlock()
+	for _, x := range []*peers{b.peers, b.words} {
+		x.mu.Lock()
+		x.ended = true
+		x.mu.Unlock()
+	}
 }

@@ -36,6 +36,7 @@ type batchMsg struct {
 	expiresAtSec                        uint32
 	interest                            uint32 // bus interest that brought it from NATS; 0: from a device here
 	key                                 uint32 // session.Message.GroupKey
+	request                             uint32 // session.Message.Request
 	shard                               int16  // the only shard to take it; -1: all; nowhere and unpublished: none
 	qos                                 uint8
 	retain                              bool
@@ -90,7 +91,7 @@ func (b *batch) at(s span) []byte { return b.arena[s.from:s.to:s.to] }
 func (b *batch) add(m *session.Message) *batchMsg {
 	b.msgs = append(b.msgs, batchMsg{
 		topic: b.keep(m.Topic), props: b.keep(m.Props), payload: b.keep(m.Payload),
-		expiresAtSec: m.ExpiresAtSec, qos: m.QoS, retain: m.Retain, key: m.GroupKey, shard: -1,
+		expiresAtSec: m.ExpiresAtSec, qos: m.QoS, retain: m.Retain, key: m.GroupKey, request: m.Request, shard: -1,
 	})
 	return &b.msgs[len(b.msgs)-1]
 }
@@ -100,7 +101,7 @@ func (b *batch) message(i int, m *session.Message) {
 	g := &b.msgs[i]
 	*m = session.Message{
 		Topic: b.at(g.topic), Props: b.at(g.props), Payload: b.at(g.payload),
-		QoS: g.qos, Retain: g.retain, ExpiresAtSec: g.expiresAtSec, GroupKey: g.key,
+		QoS: g.qos, Retain: g.retain, ExpiresAtSec: g.expiresAtSec, GroupKey: g.key, Request: g.request,
 	}
 }
 
@@ -111,7 +112,7 @@ func (b *batch) Len() int { return len(b.msgs) }
 func (b *batch) Bytes() int { return len(b.arena) + len(b.msgs)*batchMsgBytes }
 
 // batchMsgBytes is the size of a batchMsg, asserted in a test.
-const batchMsgBytes = 56
+const batchMsgBytes = 60
 
 // Done is part of bus.Batch: the bus needs the messages no more.
 func (b *batch) Done() { b.release() }

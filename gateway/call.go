@@ -15,14 +15,14 @@ import (
 //
 //	$reply/ base64url( reply subject, MAC )
 //
-// so that an MQTT 5 device answers by a plain PUBLISH, and nothing has to be remembered of it. The MAC, under a key that this process
-// alone knows, makes sure that a device publishes to a NATS subject only after a backend has put it there.
+// so that an MQTT 5 device answers by a plain PUBLISH, and nothing has to be remembered of it. The MAC, under a key that gateways
+// alone know (callKeys), makes sure that a device publishes to a NATS subject only after a backend has put it there.
 const callPrefix = "$reply/"
 
 // macBytes is how much of an HMAC-SHA256 is kept.
 const macBytes = 16
 
-// secret is a key that dies with the process.
+// secret is a key of 256 bits.
 type secret [32]byte
 
 func newSecret() (k secret) {
@@ -50,11 +50,11 @@ func isCall(topic []byte) bool { return bytes.HasPrefix(topic, []byte(callPrefix
 
 // appendCall appends the call that answers on a reply subject. Safe from any goroutine.
 func (g *Gateway) appendCall(dst []byte, subject string) []byte {
-	raw := g.secret.appendMAC([]byte(subject), macCall, []byte(subject))
+	raw := g.keys.sign().appendMAC([]byte(subject), macCall, []byte(subject))
 	return base64.RawURLEncoding.AppendEncode(append(dst, callPrefix...), raw)
 }
 
-// callTo is the reply subject of a call; false: it is none of this process.
+// callTo is the reply subject of a call; false: it is none that a gateway on this NATS made.
 func (g *Gateway) callTo(dst, topic []byte) (subject []byte, ok bool) {
 	if len(topic) > len(callPrefix)+base64.RawURLEncoding.EncodedLen(bus.AnswerBytesMax+macBytes) {
 		return nil, false
@@ -64,7 +64,11 @@ func (g *Gateway) callTo(dst, topic []byte) (subject []byte, ok bool) {
 		return nil, false
 	}
 	subject = raw[:len(raw)-macBytes]
-	return subject, hmac.Equal(raw[len(subject):], g.secret.appendMAC(nil, macCall, subject))
+	if !bus.Answerable(borrowed(subject)) {
+		return nil, false // whoever has the key shall not speak to NATS's own services either
+	}
+	mac := raw[len(subject):]
+	return subject, g.keys.check(func(k *secret) bool { return hmac.Equal(mac, k.appendMAC(nil, macCall, subject)) })
 }
 
 // forgedCall tells whether a topic pretends to be a call, and counts it.
@@ -94,9 +98,10 @@ func (s *shard) answerCall(m *session.Message) {
 	}
 }
 
-// addCall gives a request of a backend its call, unless the backend says itself where it wants to be answered (TG-Response).
+// addCall gives a request of a backend its call, unless the backend says itself where it wants to be answered (TG-Response), or asks the
+// gateway what came of it.
 func (g *Gateway) addCall(in *bus.Inbound) {
-	if in.Reply != "" && len(in.Fields.ResponseTopic) == 0 && bus.Answerable(in.Reply) {
+	if in.Ask != bus.AskOutcome && in.Reply != "" && len(in.Fields.ResponseTopic) == 0 && bus.Answerable(in.Reply) {
 		in.Fields.ResponseTopic, in.HasFields = g.appendCall(nil, in.Reply), true
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -120,7 +121,7 @@ func (g *Gateway) startClaims() (stop func(), err error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	err = g.bus.Hear(x.hear)
+	err = errors.Join(g.bus.Hear(x.hear), g.bus.HearRequests(g.requests.hear))
 	running.Go(func() { x.run(ctx) })
 	x.all(true)
 	return func() {

@@ -406,6 +406,7 @@ func TestClaimsAreReserved(t *testing.T) {
 	if err := e.nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
+	r.eventually("the gateway has its key", func() bool { return r.gw.keys.shared.Load() != nil }) // with that it speaks to JetStream no more
 	c := r.connect(mqtt.V5, "thief")
 	c.subscribe(1, "#", "_TG/#", "+/gateways")
 	if got := c.publish(1, "_TG/gateways", "mine"); !got.Failed() {

@@ -56,6 +56,10 @@ type NATS struct {
 	// UplinkBytesMax bounds what one loop holds for a NATS that is slow or away. Beyond it reading from devices that
 	// publish pauses; nothing is dropped.
 	UplinkBytesMax int `yaml:"uplink_bytes_max" doc:"bytes each loop buffers towards NATS before it pauses reading from publishing devices"`
+	// InterestsMax bounds what devices cost NATS; see interests.
+	InterestsMax  int           `yaml:"interests_max" doc:"distinct filters that are asked of NATS as they are; further ones as a shape, first with + for the client id; 0 for shapes only"`
+	RequestExpiry time.Duration `yaml:"request_expiry" doc:"how long a request of a backend waits for a device that is away, unless TG-Expiry says it; 0 for as long as any message"`
+	NobodyTime    time.Duration `yaml:"nobody_time" doc:"after what time a requester is told that no device wants its request, where NATS cannot know; 0 for never"`
 }
 
 // NATSTLS is TLS towards an external NATS server.
@@ -104,6 +108,8 @@ type MQTT struct {
 	ServerReference string `yaml:"server_reference" doc:"where MQTT 5 devices are sent that there is no room for, or that leave as the gateway stops: HOST:PORT, or several with spaces between; empty for nowhere"`
 
 	ResponseInformation string        `yaml:"response_information" doc:"what an MQTT 5 device is told that asks for Response Information, such as replies/{client-id}; empty for nothing"`
+	RequestTopic        string        `yaml:"request_topic" doc:"topic under which an MQTT 3.x device with a filter for it gets a request; empty for that of the request, without a call"`
+	ResponseTopic       string        `yaml:"response_topic" doc:"topic on which such a device answers"`
 	SysInterval         time.Duration `yaml:"sys_interval" doc:"how often the gateway tells devices about itself on $SYS/broker/... topics; 0 for never"`
 
 	StrictMapping bool `yaml:"strict_mapping" doc:"refuse topics that NATS's own MQTT would refuse instead of escaping them"`
@@ -161,14 +167,15 @@ func Default() Config {
 		Listeners: []string{"mqtt://127.0.0.1:1883", "ws://127.0.0.1:8083"},
 		Admin:     "127.0.0.1:8080",
 		Data:      "./gateway-data",
-		NATS:      NATS{URL: "embedded", Listen: "127.0.0.1:4222", Anonymous: "loopback", UplinkBytesMax: 8 << 20},
-		Auth:      Auth{Anonymous: "loopback"},
+		NATS: NATS{URL: "embedded", Listen: "127.0.0.1:4222", Anonymous: "loopback", UplinkBytesMax: 8 << 20,
+			InterestsMax: 1000, RequestExpiry: 10 * time.Second, NobodyTime: 250 * time.Millisecond},
+		Auth: Auth{Anonymous: "loopback"},
 		MQTT: MQTT{
 			KeepAliveMax: 20 * time.Minute, ReceiveMax: 256, InflightMax: 256, TopicAliasMax: 32, TopicAliasOutMax: 16, TopicLevelsMax: 64,
 			TopicBytesMax: 1024, MaxQoS: 2, RetainAvailable: true, WildcardAvailable: true, SharedAvailable: true,
 			SubscriptionIDsAvailable: true, RetainedMax: 1_000_000,
 			RetainedBytesMax: 256 << 20, FiltersMax: 256, SysInterval: 10 * time.Second, SharedStrategy: "round-robin", SharedGroups: []string{},
-			ReasonStrings: true,
+			ReasonStrings: true, RequestTopic: "{topic}/request/{call}", ResponseTopic: "{topic}/response/{call}",
 		},
 		WebSocket: WebSocket{PingInterval: 25 * time.Second, UpTopic: "devices/{client-id}/up", DownTopic: "devices/{client-id}/down"},
 		Session: SessionCfg{
@@ -215,6 +222,7 @@ func (c *Config) Validate() []*FieldError {
 	c.validateAutoSubscribe(&v)
 	c.validateRewrites(&v)
 	c.validateShared(&v)
+	c.validateCallTopics(&v)
 	c.validateLastValue(&v)
 	c.validateDurable(&v)
 	c.validatePresence(&v)
@@ -326,6 +334,8 @@ func (c *Config) validateRanges(v *validator) {
 	const gib = 1 << 30
 	v.between("loops", c.Loops, 0, 1024)
 	v.between("nats.uplink_bytes_max", c.NATS.UplinkBytesMax, 64<<10, gib)
+	v.between("nats.interests_max", c.NATS.InterestsMax, 0, 1_000_000)
+	v.lasts("nats.nobody_time", c.NATS.NobodyTime, 0)
 	v.between("mqtt.inflight_max", c.MQTT.InflightMax, 1, 65535)
 	v.between("mqtt.topic_levels_max", c.MQTT.TopicLevelsMax, 1, 128)
 	v.between("mqtt.topic_bytes_max", c.MQTT.TopicBytesMax, 1, 65535)
@@ -347,6 +357,7 @@ func (c *Config) validateRanges(v *validator) {
 		got  time.Duration
 		low  time.Duration
 	}{
+		{"nats.request_expiry", c.NATS.RequestExpiry, 0},
 		{"mqtt.sys_interval", c.MQTT.SysInterval, 0}, {"mqtt.retained_expiry_max", c.MQTT.RetainedExpiryMax, 0},
 		{"websocket.ping_interval", c.WebSocket.PingInterval, time.Second},
 		{"limits.connect_time", c.Limits.ConnectTime, time.Second},

@@ -201,7 +201,10 @@ func (s *shard) onPublish(c *epoll.Conn, d *device, p *mqtt.Packet, ev *session.
 	if d.version == mqtt.V5 && !s.publishProperties(c, d, p, m) {
 		return false
 	}
-	if len(s.rewrites) > 0 {
+	if d.version != mqtt.V5 {
+		m.Topic = s.fromCallTopic(d, m.Topic)
+	}
+	if len(s.rewrites) > 0 && !isCall(m.Topic) {
 		m.Topic = s.rewrite(m.Topic, d.sess.ClientID(), false)
 	}
 	refused := s.checkPublish(p, m)

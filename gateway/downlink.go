@@ -16,15 +16,23 @@ func (g *Gateway) receive(ms []bus.Inbound) {
 	b := g.downPool.take()
 	for i := range ms {
 		in := &ms[i]
-		to, key, ok := g.interests.route(in.Interest, in.Topic, in.ClientID)
+		to, ok := g.interests.route(in.Interest, in.Topic, in.ClientID)
 		switch {
 		case !ok || bus.Reserved(in.Topic):
 			g.noMember.Add(1)
-			continue
-		case to < 0 && (in.Stored || g.durable.of(in.Topic) > inLog):
-			continue // the tail of its stream brings it
+		case to.shard < 0 && (in.Stored || g.durable.of(in.Topic) > inLog):
+			// the tail of its stream brings it
+		case to.shard < 0 && to.form != formExact && !g.wants(in.Topic):
+			g.unwanted.Add(1)
+			g.arrive(in, &to, 0)
+		default:
+			g.addInbound(b, in, &to)
 		}
-		g.addInbound(b, in, to, key)
+	}
+	if len(b.msgs) == 0 {
+		b.refs.Store(1)
+		b.release()
+		return
 	}
 	b.refs.Store(int32(len(g.shards)))
 	for _, s := range g.shards {
@@ -32,12 +40,28 @@ func (g *Gateway) receive(ms []bus.Inbound) {
 	}
 }
 
-func (g *Gateway) addInbound(b *batch, in *bus.Inbound, to int16, key uint32) {
-	m := session.Message{Topic: in.Topic, Payload: in.Payload, QoS: backendQoS, GroupKey: key}
+// wants tells whether a device here may want a topic that came for a shape of filters: most of what comes so is for devices of other
+// gateways, and is dropped before it is copied.
+func (g *Gateway) wants(topic []byte) bool {
+	for _, s := range g.shards {
+		if s.wanted.may(topic) {
+			return true
+		}
+	}
+	return false
+}
+
+func (g *Gateway) addInbound(b *batch, in *bus.Inbound, to *routed) {
+	m := session.Message{Topic: in.Topic, Payload: in.Payload, QoS: backendQoS, GroupKey: to.key}
 	if in.FromDevice {
 		m.QoS, m.Retain = in.QoS, in.Retain
 	}
 	var props []byte
+	shards := len(g.shards)
+	if to.shard >= 0 {
+		shards = 1
+	}
+	m.Request = g.arrive(in, to, shards)
 	g.addCall(in)
 	if in.HasFields {
 		props = appendFields(nil, &in.Fields)
@@ -47,7 +71,7 @@ func (g *Gateway) addInbound(b *batch, in *bus.Inbound, to int16, key uint32) {
 	}
 	m.Props = props
 	msg := b.add(&m)
-	msg.interest, msg.shard = in.Interest, to
+	msg.interest, msg.shard = in.Interest, to.shard
 }
 
 // putNote waits for room in the shard's inbox, or until the gateway stops; then lost is called.

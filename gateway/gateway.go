@@ -37,8 +37,9 @@ type Gateway struct {
 	downPool  batchPool
 	draining  atomic.Bool
 	stopped   chan struct{} // closed when the loops have ended
-	secret    secret        // of session tokens and calls
-	tokens    *auth.JWT     // nil: devices with commands need none
+	secret    secret        // of session tokens
+	keys      callKeys
+	tokens    *auth.JWT // nil: devices with commands need none
 	watched   watched
 	presence  *bus.Presence // nil: none is kept
 	online    atomic.Int64  // live devices, while presence is kept
@@ -47,6 +48,9 @@ type Gateway struct {
 	// refusalsMax is how many connections a loop may be refusing at a time.
 	refusalsMax int
 	noMember    atomic.Uint64 // messages from NATS for filters that nobody held any more
+	unwanted    atomic.Uint64 // messages from NATS for a shape of filters, and for none of them
+	requests    *requests
+	callTopics  callTopics
 	hints       [reasonCount]atomic.Int64
 
 	lastMu sync.Mutex
@@ -79,6 +83,7 @@ func New(cfg Config, log zerolog.Logger) (g *Gateway, err error) {
 		return nil, errors.Join(all...)
 	}
 	g = &Gateway{cfg: cfg, log: log, stopped: make(chan struct{}), secret: newSecret()}
+	g.keys.own, g.callTopics = newSecret(), newCallTopics(&cfg.MQTT)
 	if g.cfg.Node == "" {
 		g.cfg.Node, _ = os.Hostname()
 	}
@@ -100,9 +105,11 @@ func New(cfg Config, log zerolog.Logger) (g *Gateway, err error) {
 	}
 	g.interests = newInterests(g.cfg.Loops, g.interestActive)
 	g.interests.shared = newSharedStrategies(&cfg.MQTT)
+	g.interests.max = cfg.NATS.InterestsMax
 	g.claims = newClaims(g)
 	g.durable = newDurability(&cfg.Durable)
 	g.interests.tails.gw = g
+	g.requests = newRequests(g)
 	if err := g.openBus(); err != nil {
 		return nil, err
 	}
@@ -247,6 +254,8 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	background.Go(func() { g.sys.run(busCtx) })
 	stopPresence := g.startPresence()
+	background.Go(func() { g.requests.run(busCtx) })
+	background.Go(func() { g.shareCallKey(busCtx) })
 	ended := make(chan error, len(g.shards))
 	for _, s := range g.shards {
 		go func() {

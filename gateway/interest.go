@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,8 +16,9 @@ import (
 // for: its client subscribes again by itself when it returns.
 const interestConfirmTime = 5 * time.Second
 
-// interests is what the gateway as a whole wants from NATS: one NATS subscription per distinct shape of filter, however
-// many devices hold it, and one queue subscription per shared-subscription group.
+// interests is what the gateway as a whole wants from NATS: one NATS subscription per distinct filter while they are few and
+// per shape of filters when they are many (shape.go), however many devices hold it, and one queue subscription per
+// shared-subscription group.
 //
 // Overlapping NATS subscriptions each bring their own copy of a message. Therefore every interest has a number, every
 // filter of a session knows the number that feeds it, and a session takes a message only from the lowest number
@@ -38,6 +40,8 @@ type interests struct {
 	active func(e *interest) // tells the shards that wait; registry goroutine
 	shared sharedStrategies
 	tails  following
+	max    int        // nats.interests_max
+	placed [forms]int // how many there are of each form
 }
 
 // interest is one entry. Guarded by interests.mu.
@@ -46,6 +50,8 @@ type interest struct {
 	key      string
 	filter   string // what NATS is asked for, in MQTT form
 	group    string // queue group; "" for none
+	form     form   // the widest one of those whose filters it feeds
+	made     form   // as it counts in placed
 	active   bool   // NATS knows it
 	untold   bool   // its interestOp still waits in ops
 	refs     []int32
@@ -76,22 +82,14 @@ func interestKey(dst []byte, filter, group string) []byte {
 	return append(append(append(dst, group...), 0), filter...)
 }
 
-// add counts shard in for a filter; active tells whether NATS knows it already. Otherwise the shard is told later.
+// add counts shard in for exactly this filter, of a group if one is given; active tells whether NATS knows it already. Otherwise
+// the shard is told later.
 func (x *interests) add(shard int, filter, group string) (id uint32, active bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	key := string(interestKey(nil, filter, group))
-	e := x.byKey[key]
+	e := x.byKey[string(interestKey(nil, filter, group))]
 	if e == nil {
-		x.nextID++
-		e = &interest{id: x.nextID, key: key, filter: filter, group: group, refs: make([]int32, x.shards)}
-		if group != "" {
-			e.members, e.live = make([]int32, x.shards), make([]int32, x.shards)
-			e.strategy = x.shared.of(group)
-		}
-		x.byKey[key], x.byID[e.id] = e, e
-		e.untold = true
-		x.push(interestOp{e, true})
+		e = x.make(formExact, filter, group)
 	}
 	e.refs[shard]++
 	return e.id, e.active
@@ -113,6 +111,9 @@ func (x *interests) remove(shard int, id uint32) {
 	}
 	delete(x.byKey, e.key)
 	delete(x.byID, id)
+	if e.group == "" {
+		x.placed[e.made]--
+	}
 	if e.untold {
 		// Taken back before NATS was told, so that a device that subscribes and unsubscribes faster than NATS follows does
 		// not make the list grow.
@@ -165,21 +166,31 @@ func (x *interests) push(op interestOp) {
 	}
 }
 
+// routed is who takes a message from NATS.
+type routed struct {
+	shard  int16  // -1: all
+	key    uint32 // session.Message.GroupKey
+	form   form   // of the interest that brought it
+	direct bool   // the interest is for what devices call their own: no wildcard in it but for the client
+}
+
 // route says who takes a message of interest id: one shard for a group, by its strategy, all shards with the filter otherwise.
-// client is the publisher, empty for a backend; key goes with the message. ok is false when nobody holds the filter any more.
-func (x *interests) route(id uint32, topic, client []byte) (shard int16, key uint32, ok bool) {
+// client is the publisher, empty for a backend. ok is false when nobody holds the filter any more.
+func (x *interests) route(id uint32, topic, client []byte) (to routed, ok bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	e := x.byID[id]
 	if e == nil {
-		return 0, 0, false
+		return to, false
 	}
+	to.shard, to.form = -1, e.form
 	if e.group == "" {
-		return -1, 0, true
+		to.direct = e.form == formClient || e.form == formExact && !strings.ContainsAny(e.filter, "+#")
+		return to, true
 	}
-	key = groupKey(e.strategy, topic, client)
-	shard, ok = e.choose(key)
-	return shard, key, ok
+	to.key = groupKey(e.strategy, topic, client)
+	to.shard, ok = e.choose(to.key)
+	return to, ok
 }
 
 // routeAgain is the same for a message of a group that lost its member.

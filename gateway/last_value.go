@@ -18,12 +18,15 @@ const lastValuesMax = 64
 // has tells whether topic matches one of the filters.
 func (l lastValues) has(topic []byte) bool {
 	for _, filter := range l {
-		if matches(filter, unsafe.String(unsafe.SliceData(topic), len(topic))) { // matches does not keep it
+		if matches(filter, borrowed(topic)) {
 			return true
 		}
 	}
 	return false
 }
+
+// borrowed is b as a string, for what does not keep it.
+func borrowed(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // validateLastValue checks the filters.
 func (c *Config) validateLastValue(v *validator) {

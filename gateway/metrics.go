@@ -158,6 +158,8 @@ var metricTable = []struct {
 	{"gateway_retained_bucket_total", "What became of retained messages on their way to and from the bucket TG_retained.", []string{"event"}},
 	{"gateway_retained_pending", "Topics whose retained message is not yet in the bucket TG_retained.", nil},
 	{"gateway_commands_bad_total", "Commands of plain devices that could not be read.", nil},
+	{"gateway_requests_total", "Requests of backends that the gateway answered itself, by outcome; unknown and untracked were left unanswered.", []string{"outcome"}},
+	{"gateway_requests_followed", "Requests of backends whose outcome is not yet settled, or was just now.", nil},
 	{"gateway_calls_refused_total", "Answers of devices to requests that no backend made here.", nil},
 	{"gateway_sessions", "Sessions.", []string{"state"}},
 	{"gateway_subscriptions", "Filters of all sessions.", nil},
@@ -204,7 +206,7 @@ var metricTable = []struct {
 	{"gateway_nats_dropped_total", "Messages for or from NATS that were lost.", []string{"reason"}},
 	{"gateway_nats_refused_total", "What NATS or its permissions refused.", []string{"what"}},
 	{"gateway_nats_received_total", "Messages from NATS.", nil},
-	{"gateway_nats_subscriptions", "NATS subscriptions that feed the devices.", nil},
+	{"gateway_nats_subscriptions", "Filters and shapes of filters that NATS is asked for.", []string{"form"}},
 }
 
 func newCollector(g *Gateway) *collector {

@@ -29,7 +29,15 @@ func (e emitter) nats(g *Gateway) {
 	e.counter("gateway_nats_unheard_total", float64(n.Unheard))
 	e.counter("gateway_nats_repeated_total", float64(n.Republished))
 	e.counter("gateway_nats_received_total", float64(n.Received))
-	e.gauge("gateway_nats_subscriptions", float64(g.interests.count()))
+	byForm, groups := g.interests.counts()
+	for f, n := range byForm {
+		e.gauge("gateway_nats_subscriptions", float64(n), form(f).String())
+	}
+	e.gauge("gateway_nats_subscriptions", float64(groups), "group")
+	for o := range outcomes {
+		e.counter("gateway_requests_total", float64(g.requests.counts[o].Load()), o.String())
+	}
+	e.gauge("gateway_requests_followed", float64(g.requests.known()))
 	if x := g.claims; x != nil {
 		e.gauge("gateway_peers", float64(x.peers()))
 		e.counter("gateway_claims_total", float64(x.sent.Load()), "sent")
@@ -54,7 +62,7 @@ func (e emitter) nats(g *Gateway) {
 		{"payload_too_large", n.DropPayload}, {"header_too_large", n.DropHeader}, {"subject_too_long", n.DropSubject},
 		{"reserved", n.DropReserved}, {"poison", n.DropPoison}, {"invalid", n.DropInvalid}, {"given_up", n.GivenUp},
 		{"unconfirmed_qos0", n.UnconfirmedQoS0}, {"slow_receiver", n.SlowDrops}, {"inbound_reserved", n.InReserved},
-		{"inbound_unmappable", n.InUnmappable}, {"no_member", g.noMember.Load()},
+		{"inbound_unmappable", n.InUnmappable}, {"no_member", g.noMember.Load()}, {"unwanted", g.unwanted.Load()},
 	} {
 		e.counter("gateway_nats_dropped_total", float64(d.n), d.reason)
 	}

@@ -55,7 +55,7 @@ func (g *Gateway) deliverPuts(run []bus.RetainedUpdate) {
 	b := g.downPool.take()
 	for i := range run {
 		if u := &run[i]; u.Kind == bus.RetainedSet && u.News && !u.FromDevice {
-			g.addInbound(b, &u.Inbound, -1, 0)
+			g.addInbound(b, &u.Inbound, &routed{shard: -1})
 			b.msgs[len(b.msgs)-1].retain = true
 		}
 	}

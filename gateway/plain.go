@@ -100,6 +100,7 @@ func (s *shard) expectPlain() {
 			e := &shardInterest{key: string(interestKey(nil, filter, "")), refs: 1}
 			e.id, e.active = s.gw.interests.add(s.index, filter, "")
 			s.interests[e.key], s.interestByID[e.id] = e, e
+			s.widen(e)
 			return
 		}
 	}

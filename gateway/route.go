@@ -60,13 +60,18 @@ func (s *shard) takeMessage(b *batch, i int) {
 	defer s.containMessagePanic()
 	g := &b.msgs[i]
 	b.message(i, &s.routed)
+	s.fate = 0
 	if g.shard >= 0 {
 		if !s.giveToGroup(&s.routed, g.interest, false) {
+			s.fate = fateElsewhere // another member gets it, here or in another shard
 			s.makeOrphan(&s.routed, g.interest)
 		}
-		return
+	} else {
+		s.fanOut(&s.routed, g.interest)
 	}
-	s.fanOut(&s.routed, g.interest)
+	if g.request != 0 {
+		s.gw.requests.report(g.request, s.fate)
+	}
 }
 
 // fanOut delivers m to every session with a matching filter. A message that came from NATS by one of several
@@ -79,6 +84,7 @@ func (s *shard) fanOut(m *session.Message, interest uint32) {
 	for i := range s.matches.List {
 		t := &s.matches.List[i]
 		if interest != 0 && t.Interest != interest {
+			s.fate |= fateElsewhere
 			continue
 		}
 		ev := &s.devent
@@ -120,6 +126,9 @@ func (s *shard) deliverTo(sess *session.Session, ev *session.Event) (taken bool)
 	c := s.loop.Conn(epoll.Handle(sess.Owner()))
 	ev.Congested = c != nil && c.Unsent() > s.cfg.Limits.BatchBytesMax
 	sess.Step(s.loop.NowSec(), ev, &s.dout)
+	if ev.Msg.Request != 0 {
+		s.fate |= s.fateOf(sess, ev)
+	}
 	if c != nil {
 		s.applySends(c, s.devices.At(c.Slot()), sess, &s.dout)
 		if s.dout.Close {

@@ -105,6 +105,8 @@ func (s *shard) appendPublish(dst []byte, d *device, a *session.Send) []byte {
 			}
 			return dst
 		}
+	} else if len(a.Msg.Props) > 0 {
+		p.Topic = s.callTopic(d, a.Msg)
 	}
 	s.count.packetsOut[mqtt.TypePublish]++
 	s.count.messagesOut[a.QoS&3]++

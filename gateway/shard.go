@@ -43,6 +43,7 @@ type shard struct {
 	lastValues     lastValues
 	orphaned       session.Out  // what stepOrphans gives away
 	handing        atomic.Int32 // batches of orphans on their way to other shards
+	fate           fate         // of the request that is being delivered
 
 	answering *device        // whose array of commands is being carried out
 	answers   command.Run    // to it
@@ -105,6 +106,8 @@ type shard struct {
 	words       []byte // reason string
 	publishOut  mqtt.PublishOut
 	connack     mqtt.ConnackOut
+	callBytes   []byte // topics of calls
+	callRaw     []byte
 	commands    []command.Command
 	pushOut     command.Message
 	fanned      fanned
@@ -305,6 +308,9 @@ func (s *shard) applyTable(out *session.Out) {
 }
 
 func (s *shard) countDrops(out *session.Out) {
+	if len(out.Settled) > 0 {
+		s.settled(out.Settled)
+	}
 	if out.Drops == ([session.DropReasons]uint32{}) { // as almost always
 		return
 	}

@@ -3,7 +3,6 @@ package gateway
 import (
 	"bytes"
 	"slices"
-	"strings"
 
 	"github.com/tidegate/tidegate/bus"
 	"github.com/tidegate/tidegate/epoll"
@@ -17,6 +16,7 @@ type shardInterest struct {
 	key    string
 	refs   int32
 	active bool
+	shaped bool // it is known to be a shape
 	held   []*heldSuback
 	behind []*session.Session // that go on reading what they missed once NATS knows it
 }
@@ -31,54 +31,54 @@ type heldSuback struct {
 	sess    *session.Session // whose record is to be written before; nil: none
 }
 
-// shape is the filter that is asked of NATS for a session's filter: a level with the client id becomes +, so
-// that a fleet with devices/{id}/cmd costs one NATS subscription, not one a device.
-func shape(dst []byte, filter, clientID string) []byte {
-	if clientID == "" || !strings.Contains(filter, clientID) {
-		return append(dst, filter...)
-	}
-	for level, rest, more := cutLevel(filter); ; level, rest, more = cutLevel(rest) {
-		if level == clientID && level[0] != '$' && level != "#" || len(clientID) >= clientIDTelling && strings.Contains(level, clientID) {
-			dst = append(dst, '+')
-		} else {
-			dst = append(dst, level...)
-		}
-		if !more {
-			return dst
-		}
-		dst = append(dst, '/')
-	}
-}
-
-// clientIDTelling is how long a client id must be to be looked for within levels, such as cmd/dev-{id}: a shorter one may be there
-// by chance.
-const clientIDTelling = 6
-
-func cutLevel(filter string) (level, rest string, more bool) { return strings.Cut(filter, "/") }
-
 // gain gives a new subscription its interest; true: NATS knows it already (or never will: reserved topics stay here).
 func (s *shard) gain(sub *session.Subscription) *shardInterest {
 	filter := sub.Filter
 	if bus.Reserved([]byte(filter)) {
 		return nil
 	}
-	clientID := sub.Session().ClientID()
-	if sub.Share != "" {
-		clientID = "" // a member takes what its group gets without looking at it again
-	}
-	s.scratch = shape(s.scratch[:0], filter, clientID)
-	shaped := len(s.scratch)
-	s.scratch = interestKey(s.scratch, string(s.scratch[:shaped]), sub.Share)
-	key := s.scratch[shaped:]
-	e := s.interests[string(key)]
+	e := s.known(sub)
 	if e == nil {
-		e = &shardInterest{key: string(key)}
-		e.id, e.active = s.gw.interests.add(s.index, string(s.scratch[:shaped]), sub.Share)
+		e = &shardInterest{}
+		if sub.Share != "" { // a member takes what its group gets without looking at it again
+			e.key = string(interestKey(nil, filter, sub.Share))
+			e.id, e.active = s.gw.interests.add(s.index, filter, sub.Share)
+		} else {
+			e.id, e.key, e.active = s.gw.interests.place(s.index, filter, sub.Session().ClientID())
+		}
+		if have := s.interests[e.key]; have != nil { // another form than those that known looks for
+			s.gw.interests.remove(s.index, e.id)
+			e = have
+		}
 		s.interests[e.key], s.interestByID[e.id] = e, e
 	}
 	e.refs++
 	sub.Interest = e.id
 	return e
+}
+
+// known is the interest that feeds a subscription, if this shard has it: the usual case, which needs no lock.
+func (s *shard) known(sub *session.Subscription) *shardInterest {
+	filter := sub.Filter
+	if sub.Share == "" {
+		s.scratch = shape(s.scratch[:0], filter, sub.Session().ClientID())
+		shaped := len(s.scratch)
+		s.scratch = interestKey(s.scratch, borrowed(s.scratch[:shaped]), "")
+		if e := s.interests[string(s.scratch[shaped:])]; e != nil {
+			if !e.shaped && string(s.scratch[:shaped]) != filter {
+				s.widen(e)
+			}
+			return e
+		}
+	}
+	s.scratch = interestKey(s.scratch[:0], filter, sub.Share)
+	return s.interests[string(s.scratch)]
+}
+
+// widen notes that an interest, which somebody may hold as his own filter, is the shape of others'.
+func (s *shard) widen(e *shardInterest) {
+	e.shaped = true
+	s.gw.interests.widen(e.id)
 }
 
 // lose takes a subscription's interest away.

@@ -23,7 +23,7 @@ func (g *Gateway) receiveLog(run []bus.Inbound) {
 	last := &run[len(run)-1]
 	b := g.downPool.take()
 	for i := range run {
-		if g.wantedByAny(run[i].Topic) {
+		if g.wants(run[i].Topic) {
 			g.addLogged(b, &run[i])
 		}
 	}
@@ -34,18 +34,9 @@ func (g *Gateway) receiveLog(run []bus.Inbound) {
 	}
 }
 
-func (g *Gateway) wantedByAny(topic []byte) bool {
-	for _, s := range g.shards {
-		if s.wanted.may(topic) {
-			return true
-		}
-	}
-	return false
-}
-
 // addLogged adds a message of a stream to a batch.
 func (g *Gateway) addLogged(b *batch, in *bus.Inbound) {
-	g.addInbound(b, in, -1, 0)
+	g.addInbound(b, in, &routed{shard: -1})
 	m := &b.msgs[len(b.msgs)-1]
 	m.interest = 0
 	m.client = b.keep(in.ClientID)

@@ -201,7 +201,7 @@ func TestForgedCalls(t *testing.T) {
 	moved := append([]byte("_INBOX.y"), raw[len("_INBOX.x"):]...)
 	forged := []string{
 		"$reply", "$reply/", "$reply/x", "$reply/" + base64.RawURLEncoding.EncodeToString([]byte("_INBOX.x")), good + "A", good[:len(good)-2], "$REPLY" + good[6:],
-		callPrefix + base64.RawURLEncoding.EncodeToString(moved), string(other.gw.appendCall(nil, "_INBOX.x")), good + "/x", callPrefix + "%" + good[len(callPrefix)+1:],
+		callPrefix + base64.RawURLEncoding.EncodeToString(moved), string(other.gw.appendCall(nil, "_INBOX.x")), string(r.gw.appendCall(nil, "$JS.API.INFO")), good + "/x", callPrefix + "%" + good[len(callPrefix)+1:],
 		callPrefix + base64.RawURLEncoding.EncodeToString(raw[len("_INBOX.x"):]), callPrefix + strings.Repeat("A", 2000),
 	}
 	v5, v311, j := r.connect(mqtt.V5, "v5"), r.connect(mqtt.V311, "v311"), r.json("plain")

@@ -27,6 +27,9 @@ type Message struct {
 	keptGen uint32  // the life of kept that is meant
 	// GroupKey is what a strategy of shared groups goes by that hashes: messages of one key are for one member. The caller's.
 	GroupKey uint32
+	// Request is the caller's name of the question that this message is to a device, 0 none: Out.Settled tells how the device
+	// acknowledged it.
+	Request uint32
 }
 
 // size is what the message counts for in queue limits, in bytes.

@@ -15,6 +15,8 @@ type Out struct {
 	// Orphans are messages that lost their member of a shared group, from Table.TakeOrphans only. Each is to be given to its group
 	// again, with Event.Orphan, by this table or another; when nobody is left it is dropped as DropSessionGone.
 	Orphans []Orphan
+	// Settled are messages with a Request that a device acknowledged.
+	Settled []Settled
 	// Evict is the owner of the older connection to close with 0x8E, 0 none.
 	Evict uint64
 	// Close ends the connection of the session that was stepped, with CloseReason, after Sends.
@@ -52,6 +54,7 @@ func (o *Out) Reset() {
 		clear(o.Orphans)
 		o.Orphans = o.Orphans[:0]
 	}
+	o.Settled = o.Settled[:0]
 	o.Sends, o.Publishes = o.Sends[:0], o.Publishes[:0]
 	o.Interests, o.Replays = o.Interests[:0], o.Replays[:0]
 	if len(o.Releases)+len(o.Records) > 0 {
@@ -184,6 +187,7 @@ const (
 	reasonFilterInvalid  = 0x8F
 	reasonIDNotFound     = 0x92
 	reasonReceiveMax     = 0x93
+	reasonTooLarge       = 0x95
 	reasonQuota          = 0x97
 	reasonFailure        = 0x80 // this and everything above is a failure
 )

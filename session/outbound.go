@@ -275,6 +275,7 @@ func (s *Session) onPuback(nowSec uint32, ev *Event, out *Out) {
 	case s.flow.window.at(i).phase() != awaitAck:
 		out.close(reasonProtocolError)
 	default:
+		out.settle(s.flow.window.at(i), ev.Reason)
 		s.forget(i, out)
 		s.pump(nowSec, ev.Congested, out)
 	}
@@ -297,9 +298,11 @@ func (s *Session) onPubrec(nowSec uint32, ev *Event, out *Out) {
 	case e.phase() == awaitAck:
 		out.close(reasonProtocolError)
 	case ev.Reason >= reasonFailure:
+		out.settle(e, ev.Reason)
 		s.forget(i, out)
 		s.pump(nowSec, ev.Congested, out)
 	default:
+		out.settle(e, ev.Reason)
 		s.received(e, out)
 	}
 }
@@ -340,6 +343,7 @@ func (s *Session) onPubcomp(nowSec uint32, ev *Event, out *Out) {
 func (s *Session) onTooLarge(nowSec uint32, ev *Event, out *Out) {
 	out.Drops[DropTooLarge]++
 	if i := s.acked(ev); i >= 0 && s.flow.window.at(i).phase() != awaitComp {
+		out.settle(s.flow.window.at(i), reasonTooLarge)
 		s.forget(i, out)
 		s.pump(nowSec, ev.Congested, out)
 	}

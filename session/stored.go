@@ -47,7 +47,7 @@ func (st *store) keep(m *Message) *stored {
 	t, p := len(m.Topic), len(m.Topic)+len(m.Props)
 	k.buf = buf
 	k.msg = Message{Topic: buf[:t:t], Payload: buf[p:], QoS: m.QoS, Retain: m.Retain, ExpiresAtSec: m.ExpiresAtSec,
-		LastValue: m.LastValue, GroupKey: m.GroupKey, Stream: m.Stream, Seq: m.Seq}
+		LastValue: m.LastValue, GroupKey: m.GroupKey, Stream: m.Stream, Seq: m.Seq, Request: m.Request}
 	if p > t {
 		k.msg.Props = buf[t:p:p]
 	}
