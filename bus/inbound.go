@@ -33,6 +33,9 @@ func (d *decoder) add(id uint32, m *nats.Msg, c *counters) bool {
 		return false
 	}
 	in.Interest, in.Reply = id, m.Reply
+	if in.Reply != "" {
+		in.Ask, _ = first(m.Header, headerAsk)
+	}
 	return true
 }
 
