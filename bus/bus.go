@@ -87,6 +87,10 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 	b.uplink.greet = func(w *wire) error { return errors.Join(b.peers.listen(w), b.words.listen(w)) }
 	if o.Durable != nil {
 		b.durable = newDurable(b)
+		if b.server != nil {
+			doubt := b.durable.doubt
+			b.server.log.doubt.Store(&doubt)
+		}
 		go b.durable.run(running)
 	}
 	b.echo.greet = func(w *wire) error { return errors.Join(b.asks.listen(w), b.archive.listen(w), b.serve(w)) }

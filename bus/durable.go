@@ -67,6 +67,7 @@ const (
 	streamUnknown uint32 = iota // not there, or not asked for yet
 	streamBatches               // takes fast batches
 	streamSingles               // does not
+	streamBroken                // the embedded server's disk takes nothing
 )
 
 const (
@@ -191,6 +192,14 @@ func (d *durable) lookAt(ctx context.Context) error {
 			return fmt.Errorf("bus: JetStream: %w", err)
 		}
 		d.nats, d.js = w.nc, js
+	}
+	if d.bus.server != nil {
+		if err := d.bus.server.mend(); err != nil {
+			for i := range d.took {
+				d.took[i].mode.Store(streamBroken)
+			}
+			return unfitError{err}
+		}
 	}
 	changed, err := d.lookAtOwn(ctx)
 	errs := []error{err}

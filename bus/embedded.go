@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -21,6 +22,7 @@ type embedded struct {
 	lock   *os.File // held while we use the data directory
 	dir    string   // the data directory, absolute
 	listen bool
+	log    *serverLog
 }
 
 const (
@@ -139,6 +141,7 @@ func (e *embedded) start(ctx context.Context, o *Options, so *server.Options) er
 		return fmt.Errorf("bus: embedded NATS: %w", err)
 	}
 	l := &serverLog{logf: o.Logf}
+	e.log = l
 	s.SetLogger(l, false, false)
 	e.server = s
 	go s.Start()
@@ -188,13 +191,20 @@ func (e *embedded) stop() {
 type serverLog struct {
 	logf  func(level, format string, args ...any)
 	fatal atomic.Pointer[string]
+	doubt atomic.Pointer[func()] // called when a stream can't write
 }
 
 func (l *serverLog) Noticef(format string, v ...any) { l.logf("info", format, v...) }
 func (l *serverLog) Warnf(format string, v ...any)   { l.logf("warn", format, v...) }
-func (l *serverLog) Errorf(format string, v ...any)  { l.logf("error", format, v...) }
 func (l *serverLog) Debugf(format string, v ...any)  { l.logf("debug", format, v...) }
 func (l *serverLog) Tracef(format string, v ...any)  { l.logf("debug", format, v...) }
+
+func (l *serverLog) Errorf(format string, v ...any) {
+	l.logf("error", format, v...)
+	if doubt := l.doubt.Load(); doubt != nil && strings.Contains(format, "write error") {
+		(*doubt)()
+	}
+}
 
 func (l *serverLog) Fatalf(format string, v ...any) {
 	text := fmt.Sprintf(format, v...)

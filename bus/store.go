@@ -40,7 +40,7 @@ type StoreCode uint8
 
 const (
 	StoreOK      StoreCode = iota // the stream has it
-	StoreFull                     // a limit of the stream, the account or the server is reached
+	StoreFull                     // a limit of the stream, the account or the server is reached, or its disk takes nothing
 	StoreRefused                  // this message can never be stored: too large, or a subject or stream that does not take it
 	StoreGivenUp                  // the Bus closed before the stream was known to have it; perhaps it does
 )
@@ -259,7 +259,7 @@ func (s *Storer) step() (time.Duration, bool) {
 			return 0, false
 		}
 		s.mu.Unlock()
-		active, wait := s.round.waits(now)
+		active, wait := s.round.waits(now, s.bus.durable.took[s.round.stream].mode.Load() == streamBroken)
 		switch {
 		case active && wait > 0:
 			return wait, true

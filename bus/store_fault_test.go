@@ -278,6 +278,7 @@ func cluster(t *testing.T) (*bustest.Cluster, *bus.Bus, jetstream.JetStream) {
 
 // The leader of the log gives up its office, stops, hangs: nothing is lost, nothing doubled, the order kept.
 func TestStorerInCluster(t *testing.T) {
+	t.Parallel() // it waits a lot
 	c, b, js := cluster(t)
 	f := startFlood(t, b.NewStorer(nil), nil)
 	for range 3 {

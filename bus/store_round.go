@@ -49,8 +49,8 @@ const (
 // roundGrace is how long a round with an error waits for answers about its other messages.
 const roundGrace = 250 * time.Millisecond
 
-// waits tells whether a round is under way, and how long it may go on.
-func (r *round) waits(now time.Time) (bool, time.Duration) {
+// waits tells whether a round is under way, and how long it may go on. broken: its stream can't write.
+func (r *round) waits(now time.Time, broken bool) (bool, time.Duration) {
 	if !r.active || r.over {
 		return r.active, 0
 	}
@@ -58,6 +58,9 @@ func (r *round) waits(now time.Time) (bool, time.Duration) {
 	case <-r.wire.gone:
 		return true, 0
 	default:
+	}
+	if broken {
+		return true, 0
 	}
 	wait := r.end.Sub(now)
 	r.silent = wait <= 0 && r.open == len(r.codes)
@@ -76,6 +79,10 @@ func (s *Storer) beginRound() bool {
 	}
 	if mode == streamUnknown {
 		return false
+	}
+	if mode == streamBroken {
+		s.refuseBroken(stream)
+		return true
 	}
 	limit := len(s.slots)
 	if s.singles > 0 {
@@ -141,6 +148,16 @@ func (s *Storer) nextStream() (stream uint16, mode uint32, ok bool) {
 		return sl.stream, d.took[sl.stream].mode.Load(), true
 	}
 	return 0, streamUnknown, false
+}
+
+// refuseBroken refuses what waits for a stream that can't write, at least the first message.
+func (s *Storer) refuseBroken(stream uint16) {
+	for k := range s.slots {
+		if sl := &s.slots[k]; !sl.settled && sl.known && sl.stream == stream {
+			sl.settled, sl.code = true, StoreFull
+			s.bus.count.storeFull.Add(1)
+		}
+	}
 }
 
 func (s *Storer) refuse(sl *slot) {
