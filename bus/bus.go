@@ -35,7 +35,7 @@ type Bus struct {
 	archive *archive
 	tails   tails
 	peers   *peers
-	durable *durable           // nil without Options.Durable
+	durable *durable // nil without Options.Durable
 	words   *peers
 	stop    context.CancelFunc // ends both links
 

@@ -235,10 +235,10 @@ func (d *durable) lookAtOwn(ctx context.Context) (changed bool, err error) {
 			have, made, err = ensure(ctx, d.js, &want)
 		}
 		if err != nil {
-			return changed, d.failed(0, want.Name == logStream, err)
+			return changed, d.failed(0, want.Name == streamLog, err)
 		}
 		changed = changed || made
-		if want.Name == logStream {
+		if want.Name == streamLog {
 			d.learn(0, &have)
 		}
 	}

@@ -77,7 +77,8 @@ type encoder struct {
 
 	// Of a Storer's encoder, see encodeStored.
 	lead   []byte // goes before the subject
-	key    []byte
+	key    []byte // of a client
+	digits []byte // a packet id
 	packet uint16 // p= of the header TG
 	id     string // of the message, for JetStream
 	expect string // stream

@@ -35,6 +35,9 @@ func (d *decoder) add(id uint32, m *nats.Msg, c *counters) bool {
 	in.Interest, in.Reply = id, m.Reply
 	if in.Reply != "" {
 		in.Ask, _ = first(m.Header, headerAsk)
+		if fromJetStream(m.Header) {
+			in.Reply = ""
+		}
 	}
 	return true
 }
@@ -93,12 +96,6 @@ func (d *decoder) put(natural string, header nats.Header, data []byte, c *counte
 func (d *decoder) headers(in *Inbound, h nats.Header, c *counters) {
 	if v, ok := one(h, headerTG); ok {
 		d.tg(in, v)
-	}
-	if in.Reply != "" {
-		in.Ask, _ = first(h, headerAsk)
-		if fromJetStream(h) {
-			in.Reply = ""
-		}
 	}
 	f := &in.Fields
 	if v, ok := one(h, headerFormat); ok {

@@ -9,7 +9,7 @@ import (
 //
 //	$TG.log.<subject of the topic>              a message in the log
 //	$TG.log2.<client key>.<subject of the topic>  a QoS 2 message of a persistent session
-//	$TG.rel.<client key>                        its release; the packet id is in the header TG, as in the message
+//	$TG.rel.<client key>                        its release; the payload is the packet id in decimal
 //	$KV.TG_sessions.<client key>                the record of a session
 const (
 	sessionStream = bucketStream + bucketSessions
@@ -22,7 +22,7 @@ const (
 // streamName is the name of a stream by its number.
 func (b *Bus) streamName(n uint16) string {
 	if n == 0 {
-		return logStream
+		return streamLog
 	}
 	return b.userStreams()[n-1]
 }

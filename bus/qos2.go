@@ -2,6 +2,7 @@ package bus
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -33,7 +34,7 @@ type received2 struct {
 
 func (q *received2) read(after uint64) {
 	q.archive.reads.start(&logRead{
-		stream: logStream, subjects: q.subjects, after: after, count: runMax, bytes: replayBytesDefault,
+		stream: streamLog, subjects: q.subjects, after: after, count: runMax, bytes: replayBytesDefault,
 		done: func(msgs []stored, upTo uint64, cut bool, err error) {
 			if err != nil {
 				q.done(nil, 0, err)
@@ -53,7 +54,12 @@ func (q *received2) read(after uint64) {
 
 // take notes one event of a packet id.
 func (q *received2) take(s *stored) {
-	stores, id := strings.HasPrefix(s.subject, log2Subject), packetIDOf(s)
+	stores, id := strings.HasPrefix(s.subject, log2Subject), uint16(0)
+	if stores {
+		id = received(s)
+	} else {
+		id = released(s)
+	}
 	if id == 0 {
 		return // not of a gateway: anybody on NATS may write there
 	}
@@ -66,11 +72,17 @@ func (q *received2) take(s *stored) {
 	}
 }
 
-// packetIDOf is the packet id of a stored message or marker, or 0.
-func packetIDOf(s *stored) uint16 {
+// received is the packet id of a stored message, or 0.
+func received(s *stored) uint16 {
 	var in Inbound
 	if v, ok := one(s.header, headerTG); ok {
 		new(decoder).tg(&in, v)
 	}
 	return in.PacketID
+}
+
+// released is the packet id in a marker, or 0.
+func released(s *stored) uint16 {
+	id, _ := strconv.ParseUint(string(s.data), 10, 16)
+	return uint16(id)
 }

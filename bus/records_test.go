@@ -244,9 +244,7 @@ func TestReceivedQoS2(t *testing.T) {
 	store := func(id int) uint64 {
 		return put(t, js, "$TG.log2.d=201.a.b", "", "TG", fmt.Sprintf("2 c=d%%201 p=%d", id))
 	}
-	release := func(id int) uint64 {
-		return put(t, js, "$TG.rel.d=201", "", "TG", fmt.Sprintf("2 p=%d", id))
-	}
+	release := func(id int) uint64 { return put(t, js, "$TG.rel.d=201", fmt.Sprint(id)) }
 	store(1)
 	put(t, js, "$TG.log2.other.a", "", "TG", "2 p=9")
 	store(2)

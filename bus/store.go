@@ -30,8 +30,8 @@ type StoreMessage struct {
 	Message
 	Stream   uint16 // 0: the log; n: Durable.Streams[n-1]
 	PacketID uint16 // of a QoS 2 message of a persistent session, else 0; only with the log
-	// Release stores, instead of a message, the marker $TG.rel.<client key> that ClientID has released PacketID; nothing else counts. It has no
-	// payload and the header "TG: 2 p=<packet id>".
+	// Release stores, instead of a message, the marker $TG.rel.<client key> that ClientID has released PacketID; nothing else counts. Its payload is
+	// the packet id in decimal.
 	Release bool
 }
 

@@ -160,9 +160,10 @@ func (e *encoder) encodeStored(m *StoreMessage, reply, id []byte, expect string,
 	plain := m.Message
 	switch {
 	case m.Release:
-		e.lead = append(e.lead, relSubject...)
-		plain = Message{QoS: 2, Subject: AppendClientKey(e.key[:0], m.ClientID)}
-		e.key = plain.Subject
+		e.lead, e.packet = append(e.lead, relSubject...), 0
+		e.key = AppendClientKey(e.key[:0], m.ClientID)
+		e.digits = strconv.AppendUint(e.digits[:0], uint64(m.PacketID), 10)
+		plain = Message{QoS: 2, Subject: e.key, Payload: e.digits}
 	case m.Stream > 0:
 		e.packet = 0
 	case m.PacketID != 0:

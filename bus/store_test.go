@@ -179,7 +179,7 @@ func TestStorerStores(t *testing.T) {
 	for _, m := range stored(t, jetStream(t, nc), "TG_LOG") {
 		got = append(got, fmt.Sprintf("%s|%s|%s", m.Subject, m.Header.Get("TG"), m.Data))
 	}
-	want := []string{"$TG.log.devices.d/201.up|1r c=d.1|0", "$TG.log2.d=2E1.devices.d/201.up|2r c=d.1 p=77|1", "$TG.rel.d=2E1|2 p=77|"}
+	want := []string{"$TG.log.devices.d/201.up|1r c=d.1|0", "$TG.log2.d=2E1.devices.d/201.up|2r c=d.1 p=77|1", "$TG.rel.d=2E1|2|77"}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Fatalf("%q\nwant %q", got, want)
 	}

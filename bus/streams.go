@@ -13,7 +13,7 @@ import (
 
 // What the Bus keeps in JetStream. Nothing here is ever deleted by it, and a setting that costs data or a copy of it is left as it was found.
 const (
-	logStream    = "TG_LOG"
+	streamLog    = "TG_LOG"
 	logSubject   = "$TG.log."  // + the topic's subject
 	log2Subject  = "$TG.log2." // + client key + the topic's subject
 	relSubject   = "$TG.rel."  // + client key
@@ -34,7 +34,7 @@ const replicasWished = 3
 // ownStreams are the streams that the Bus makes: the log first, then the buckets, which look to NATS tools like any other.
 func (d *Durable) ownStreams(replicas int) []jetstream.StreamConfig {
 	all := []jetstream.StreamConfig{{
-		Name: logStream, Description: "tidegate: messages of devices, and to them",
+		Name: streamLog, Description: "tidegate: messages of devices, and to them",
 		Subjects: []string{logSubject + ">", log2Subject + ">", relSubject + "*"},
 		MaxMsgs:  -1, MaxConsumers: -1, MaxMsgsPerSubject: -1, MaxMsgSize: -1, MaxBytes: -1,
 		MaxAge: d.LogAge, Duplicates: storeDuplicates, Discard: jetstream.DiscardOld, Storage: jetstream.FileStorage,
@@ -64,7 +64,7 @@ func (d *Durable) ownStreams(replicas int) []jetstream.StreamConfig {
 // isOwnStream tells whether a stream of this name is one that the Bus makes.
 func isOwnStream(name string) bool {
 	switch name {
-	case logStream, bucketStream + bucketSessions, bucketStream + bucketRetained, presenceStream, presenceBucket, gatewaysStream:
+	case streamLog, bucketStream + bucketSessions, bucketStream + bucketRetained, presenceStream, presenceBucket, gatewaysStream:
 		return true
 	}
 	return false
@@ -145,7 +145,7 @@ func adjust(next, want *jetstream.StreamConfig) (changed bool) {
 	if next.NoAck {
 		next.NoAck, changed = false, true
 	}
-	if want.Name == logStream && (next.MaxAge != want.MaxAge || next.MaxBytes != want.MaxBytes || next.Duplicates != want.Duplicates) {
+	if want.Name == streamLog && (next.MaxAge != want.MaxAge || next.MaxBytes != want.MaxBytes || next.Duplicates != want.Duplicates) {
 		next.MaxAge, next.MaxBytes, next.Duplicates, changed = want.MaxAge, want.MaxBytes, want.Duplicates, true
 	}
 	if next.Replicas < want.Replicas {
