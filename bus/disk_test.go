@@ -65,7 +65,7 @@ func TestEmbeddedDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	all := payloads(stored(t, jetStream(t, nc), "TG_LOG"))
+	all := payloadsOf(stored(t, jetStream(t, nc), "TG_LOG"))
 	if len(all) < n+1 || all[0] != "0" || all[len(all)-1] != "last" {
 		t.Fatalf("%d messages of %d", len(all), n+1)
 	}

@@ -131,7 +131,7 @@ func TestDurableFindsStreams(t *testing.T) {
 	if c.MaxAge != time.Hour || len(c.Subjects) != 3 || !c.AllowBatchPublish || !c.AllowDirect || c.Description != "mine" {
 		t.Fatalf("%+v", c)
 	}
-	exactly(t, payloads(stored(t, js, "TG_LOG")), 1)
+	exactly(t, payloadsOf(stored(t, js, "TG_LOG")), 1)
 }
 
 // A stream that goes away while nothing is stored is noticed when the Storer is.
@@ -206,7 +206,7 @@ func TestDurableReopens(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				exactly(t, payloads(stored(t, jetStream(t, nc), "TG_LOG")), i+1)
+				exactly(t, payloadsOf(stored(t, jetStream(t, nc), "TG_LOG")), i+1)
 				nc.Close()
 				if err := b.Close(context.Background()); err != nil {
 					t.Fatal(err)

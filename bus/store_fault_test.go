@@ -128,7 +128,7 @@ func TestStorerThroughFaults(t *testing.T) {
 			fault(s, f)
 			f.progress(20)
 			n := f.end()
-			exactly(t, payloads(stored(t, jetStream(t, s.Conn(t)), "TG_LOG")), n)
+			exactly(t, payloadsOf(stored(t, jetStream(t, s.Conn(t)), "TG_LOG")), n)
 			t.Logf("%d messages, %+v", n, storeCounts(b))
 		})
 	}
@@ -169,7 +169,7 @@ func TestStorerInUsersStream(t *testing.T) {
 				t.Errorf("%d groups, %d messages", c.StoreGroups, c.Stored)
 			}
 			all := stored(t, js, "UP")
-			exactly(t, payloads(all), n)
+			exactly(t, payloadsOf(all), n)
 			if all[0].Subject != "a.b" {
 				t.Fatal(all[0].Subject)
 			}
@@ -203,7 +203,7 @@ func TestStorerOnFullStream(t *testing.T) {
 		t.Fatal(codes)
 	}
 	for stream, n := range map[string]int{"A": 3, "B": 3, "TG_LOG": 5} {
-		exactly(t, payloads(stored(t, js, stream)), n)
+		exactly(t, payloadsOf(stored(t, js, stream)), n)
 	}
 	if c := b.Counters(); c.StoreFull != 4 {
 		t.Fatalf("%+v", c)
@@ -256,7 +256,7 @@ func TestStorerLogRemoved(t *testing.T) {
 	if codes := l.wait(); codes != "0" {
 		t.Fatal(codes)
 	}
-	exactly(t, payloads(stored(t, js, "TG_LOG")), 1)
+	exactly(t, payloadsOf(stored(t, js, "TG_LOG")), 1)
 }
 
 func cluster(t *testing.T) (*bustest.Cluster, *bus.Bus, jetstream.JetStream) {
@@ -305,5 +305,5 @@ func TestStorerInCluster(t *testing.T) {
 	f.progress(200)
 	n := f.end()
 	t.Logf("%d messages, %s", n, storeCounts(b))
-	exactly(t, payloads(stored(t, js, "TG_LOG")), n)
+	exactly(t, payloadsOf(stored(t, js, "TG_LOG")), n)
 }

@@ -125,7 +125,7 @@ func stored(t testing.TB, js jetstream.JetStream, stream string) []*jetstream.Ra
 	return all
 }
 
-func payloads(all []*jetstream.RawStreamMsg) []string {
+func payloadsOf(all []*jetstream.RawStreamMsg) []string {
 	var p []string
 	for _, m := range all {
 		p = append(p, string(m.Data))
@@ -210,7 +210,7 @@ func TestStorerFloods(t *testing.T) {
 	}
 	last.wait()
 	js := jetStream(t, s.Conn(t))
-	exactly(t, payloads(stored(t, js, "TG_LOG")), batches*each)
+	exactly(t, payloadsOf(stored(t, js, "TG_LOG")), batches*each)
 	if c := b.Counters(); c.Stored != batches*each || c.StoreGroups > batches || c.StoreRetries != 0 {
 		t.Fatalf("%+v", c)
 	}
@@ -232,7 +232,7 @@ func TestStorerRefusesPoisonOnly(t *testing.T) {
 	if codes := l.wait(); codes != "2020220" {
 		t.Fatal(codes)
 	}
-	exactly(t, payloads(stored(t, jetStream(t, s.Conn(t)), "TG_LOG")), 3)
+	exactly(t, payloadsOf(stored(t, jetStream(t, s.Conn(t)), "TG_LOG")), 3)
 	all := newLedger(t, long, reserved)
 	st.Offer(all)
 	if codes := all.wait(); codes != "22" {
@@ -271,7 +271,7 @@ func TestStorerAtServerThatRefusesByClosing(t *testing.T) {
 			t.Fatal(codes)
 		}
 	}
-	exactly(t, payloads(stored(t, jetStream(t, s.Conn(t)), "TG_LOG")), 4*each)
+	exactly(t, payloadsOf(stored(t, jetStream(t, s.Conn(t)), "TG_LOG")), 4*each)
 	if c := b.Counters(); c.Disconnects > 20 {
 		t.Errorf("%d connections were lost for 2 messages", c.Disconnects)
 	}
@@ -299,7 +299,7 @@ func TestStorerHasALimit(t *testing.T) {
 	s.Reopen()
 	<-room
 	eventually(t, "all are stored", func() bool { n, _ := st.Pending(); return n == 0 })
-	exactly(t, payloads(stored(t, jetStream(t, s.Conn(t)), "TG_LOG")), n)
+	exactly(t, payloadsOf(stored(t, jetStream(t, s.Conn(t)), "TG_LOG")), n)
 	if len(room) != 0 {
 		t.Error("room was told twice")
 	}
@@ -333,9 +333,9 @@ func TestStorerUnderTLS(t *testing.T) {
 	if codes := l.wait(); codes != strings.Repeat("0", 200) {
 		t.Fatal(codes)
 	}
-	exactly(t, payloads(stored(t, js, "TG_LOG")), 100)
+	exactly(t, payloadsOf(stored(t, js, "TG_LOG")), 100)
 	up := stored(t, js, "UP")
-	exactly(t, payloads(up), 100)
+	exactly(t, payloadsOf(up), 100)
 	if h := up[0].Header; h.Get("Nats-Msg-Id") == "" || h.Get("Nats-Expected-Stream") != "UP" || h.Get("TG-Expiry") != "0" || h.Get("TG") != "1 c=d1" {
 		t.Fatalf("%v", h)
 	}
