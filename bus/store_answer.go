@@ -105,7 +105,7 @@ func (s *Storer) answered(k int, m *nats.Msg) {
 	unheard := len(m.Data) == 0 && m.Header.Get("Status") == "503"
 	switch {
 	case unheard:
-		r.unheard, r.over = true, true
+		r.over = true
 	case !a.read(m.Data):
 	case a.Error != nil:
 		if a.Type == "err" {

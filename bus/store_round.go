@@ -30,7 +30,6 @@ type round struct {
 	open    int         // of these, how many have no answer
 	over    bool
 	silent  bool // ended for want of an answer
-	unheard bool // nobody takes the subject
 	doubled bool // the whole group was there already, perhaps
 	end     time.Time
 }
