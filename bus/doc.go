@@ -18,10 +18,12 @@
 //     Backends ask by NATS's conventions for services (service.go).
 //   - Poison. A message that NATS cannot take (payload, headers or subject too long, a reserved subject) is dropped and
 //     counted, and the pipeline goes on; Fits tells beforehand, so that a device can be refused with a reason.
+//   - Past and records. Follow hands out what streams store, in order, nothing lost or twice, whatever happens to NATS; ReplayLog reads their past;
+//     the records of sessions are written under compare-and-set. No consumer, goroutine or timer belongs to a device.
 //
 // With Options.Durable JetStream keeps what must not be lost (streams.go has the names). One Storer a shard sees messages into it, in order, and tells each
 // when it is there and not before; a Bus without JetStream says why (Ready), and goes on trying.
 //
-// Nothing here logs. The number of goroutines depends on the number of publishers and storers only: two for each publisher, one for each
-// Storer, and some thirty for the Bus and its service, whatever the number of subscriptions and requests.
+// Nothing here logs. The number of goroutines depends on the number of publishers, Storers and followed streams only: two for each publisher, one for
+// each of the others, and some thirty for the Bus and its service, whatever the number of subscriptions, requests and sessions.
 package bus

@@ -169,6 +169,30 @@ func TestRecordRemovedByATool(t *testing.T) {
 	mustSave(t, b, "c", "b", r.Revision)
 }
 
+func TestBucketIsFull(t *testing.T) {
+	s, js := withLog(t)
+	stream, err := js.Stream(t.Context(), "KV_TG_sessions")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := stream.CachedInfo().Config
+	c.MaxBytes, c.Discard = 1000, jetstream.DiscardNew
+	if _, err := js.UpdateStream(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	b := open(t, s)
+	revision := mustSave(t, b, "c", "a", 0)
+	if _, err := save(t, b, "c", strings.Repeat("a", 2000), revision, 0); err == nil || !strings.Contains(err.Error(), "maximum bytes") {
+		t.Fatal(err)
+	}
+	if r := load(t, b, "c"); r.Revision != revision {
+		t.Fatalf("%+v", r)
+	}
+	if _, err := save(t, b, "c", strings.Repeat("a", 2<<20), revision, 0); err == nil { // beyond max_payload
+		t.Fatal(err)
+	}
+}
+
 func TestDropSessionIfThere(t *testing.T) {
 	s, js := withLog(t)
 	b := open(t, s)

@@ -76,6 +76,24 @@ func TestFollowNothingLeavesNoConsumer(t *testing.T) {
 	}
 }
 
+func TestFollowLooksThroughWhatNobodyWants(t *testing.T) {
+	s, js := withLog(t)
+	b, l := reading(t, s)
+	follow(t, b, 0, "a")
+	put(t, js, "$TG.log.a", "1")
+	for range 100 {
+		put(t, js, "$TG.log.b", "")
+	}
+	eventually(t, "the position moves on", func() bool { return follow(t, b, 0, "a") == 101 })
+	if after := follow(t, b, 0, "a", "b"); after != 101 {
+		t.Fatal(after)
+	}
+	put(t, js, "$TG.log.b", "2")
+	if got := l.wait(t, 2); !slices.Equal(payloads(got), []string{"1", "2"}) {
+		t.Fatalf("%q", payloads(got))
+	}
+}
+
 // feeder stores numbered messages on $TG.log.n.<i mod 3> as fast as it can, until it is stopped.
 type feeder struct {
 	stop, done chan struct{}
