@@ -95,7 +95,7 @@ func newArchive(b *Bus) *archive {
 		bus: b, inbox: nats.NewInbox() + ".", patience: cmp.Or(b.options.askPatience, askPatience),
 		wake: make(chan struct{}, 1), done: make(chan struct{}), asked: make(map[uint64]*question),
 	}
-	a.reads.archive, a.records.archive = a, a
+	a.reads.archive, a.reads.windows.archive, a.records.archive = a, a, a
 	return a
 }
 

@@ -27,6 +27,8 @@ type logRead struct {
 	after    uint64
 	count    int
 	bytes    int
+	natural  []string                                              // the subjects without prefixes; nil: it does not read from windows
+	inner    bool                                                  // it fills a window, as a part of another read
 	done     func(msgs []stored, upTo uint64, cut bool, err error) // cut: there is more before the end of the stream
 
 	info  streamInfo
@@ -62,6 +64,7 @@ type reads struct {
 	running int
 	queue   []*logRead
 	decoder decoder
+	windows windows
 }
 
 const (
@@ -85,6 +88,9 @@ func (r *reads) start(l *logRead) {
 // next lets a waiting read begin.
 func (r *reads) next() {
 	r.running--
+	if r.running == 0 {
+		r.windows.forget(nil)
+	}
 	if len(r.queue) == 0 {
 		return
 	}
@@ -105,6 +111,10 @@ func (l *logRead) begin(info streamInfo, err error) {
 		return
 	}
 	l.info = info
+	if l.natural != nil && l.archive.reads.running >= shareReads {
+		l.archive.reads.windows.pick(l, max(l.after, info.first-1), nil, 0)
+		return
+	}
 	l.left = len(l.subjects)
 	for _, s := range l.subjects {
 		p := &part{subject: s, next: max(l.after+1, info.first)}
@@ -122,7 +132,9 @@ func (l *logRead) finish(msgs []stored, upTo uint64, cut bool, err error) {
 	}
 	l.over = true
 	l.done(msgs, upTo, cut, err)
-	l.archive.reads.next()
+	if !l.inner {
+		l.archive.reads.next()
+	}
 }
 
 // getRequest is a direct get, or a get from the leader.

@@ -32,8 +32,13 @@ func (b *Bus) ReplayLog(r ReplayRead, done func(run []Inbound, upTo uint64, err 
 		}
 	}
 	a := b.archive
+	var natural []string
+	for _, f := range r.Filters {
+		natural = append(natural, AppendFilterSubjects(f)...)
+	}
 	l := &logRead{
-		stream: b.streamName(r.Stream), subjects: subjects, after: r.After,
+		natural: natural,
+		stream:  b.streamName(r.Stream), subjects: subjects, after: r.After,
 		count: cmp.Or(max(r.Count, 0), runMax), bytes: cmp.Or(max(r.Bytes, 0), replayBytesDefault),
 	}
 	l.done = func(msgs []stored, upTo uint64, _ bool, err error) {

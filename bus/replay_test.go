@@ -5,6 +5,7 @@ import (
 	"math/rand"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -114,4 +115,64 @@ func TestReplayInPiecesIsTheWhole(t *testing.T) {
 	if err != nil || len(run) != 1 || upTo != run[0].Seq {
 		t.Fatalf("one byte: %d messages up to %d, %v", len(run), upTo, err)
 	}
+}
+
+func TestManyReplaysShareWhatTheyRead(t *testing.T) {
+	s, js := withLog(t)
+	b, _ := reading(t, s)
+	nc := s.Conn(t)
+	f := feed(t, nc)
+	f.progress(t, 12000) // more than one window
+	f.finish()
+	for i := range 50 {
+		put(t, js, "$TG.log2.k.two."+strconv.Itoa(i%5), "")
+		put(t, js, "$TG.rel.k", "1")
+	}
+	all, last, err := replay(t, b, bus.ReplayRead{Filters: filters("#"), Count: 1 << 20, Bytes: 1 << 30})
+	if err != nil || uint64(len(all))+50 != last {
+		t.Fatal(len(all), last, err)
+	}
+	f = feed(t, nc) // the end moves meanwhile
+	var wait sync.WaitGroup
+	for i := range 150 {
+		topics := [][]string{{"n/0"}, {"n/+", "n/1"}, {"two/#"}, {"none", "+/2"}}[i%4]
+		want := make(map[uint64]bool)
+		for _, m := range all {
+			topic := string(m.Topic)
+			in := [][]string{{"n/0"}, {"n/0", "n/1", "n/2"}, {"two/0", "two/1", "two/2", "two/3", "two/4"}, {"n/2", "two/2"}}[i%4]
+			if m.Seq > uint64(i*40) && slices.Contains(in, topic) {
+				want[m.Seq] = true
+			}
+		}
+		wait.Add(1)
+		var read func(after uint64)
+		read = func(after uint64) {
+			r := bus.ReplayRead{After: after, Filters: filters(topics...), Count: 300 + i}
+			b.ReplayLog(r, func(run []bus.Inbound, upTo uint64, err error) {
+				if err != nil || upTo <= after {
+					t.Errorf("read %d: %d after %d, %v", i, upTo, after, err)
+					wait.Done()
+					return
+				}
+				for _, m := range run {
+					if m.Seq <= last && !want[m.Seq] || m.Seq <= after {
+						t.Errorf("read %d: %d comes twice or is not wanted", i, m.Seq)
+					}
+					delete(want, m.Seq)
+					after = m.Seq
+				}
+				if upTo < last {
+					read(upTo)
+					return
+				}
+				if len(want) > 0 {
+					t.Errorf("read %d: %d are missing", i, len(want))
+				}
+				wait.Done()
+			})
+		}
+		read(uint64(i * 40))
+	}
+	wait.Wait()
+	f.finish()
 }
