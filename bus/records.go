@@ -12,7 +12,9 @@ import (
 // ErrFenced is the answer to a write that came too late: somebody else wrote the record, or removed it, or it expired.
 var ErrFenced = errors.New("bus: the session's record is no longer the one that was read")
 
-// SessionRecord is what is kept of a session while no gateway has to know it.
+// SessionRecord is what is kept of a session while no gateway has to know it. One of 200 bytes costs NATS some 200 bytes of memory and no consumer
+// (BenchmarkSessionRecords: 200,000 of them, 215 bytes of resident memory each); a load and a save of it cost 30 µs of CPU, client and
+// server together (BenchmarkReconnectStorm).
 type SessionRecord struct {
 	Value    []byte // begins with the generation, 8 bytes big-endian; empty: there is none
 	Revision uint64 // what SaveSession and DropSession compare; 0: there never was one, or it left nothing behind

@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-const replayStorm = 1000
+const replayStorm = benchStorm
 
 // BenchmarkReplayStorm measures 15,000 devices that read what came while they were away: ten messages of QoS 1 for each, among 150,000, of which a tenth are
 // QoS 2 of as many clients as the name says. Each has the filter "devices/<id>/#", four subjects. An iteration is all of them.

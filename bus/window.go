@@ -8,8 +8,9 @@ import (
 
 // When many devices come back at once, each wants a few messages of the same stretch of a stream. JetStream finds what matches a filter by looking at every
 // message between the first match and the last, for each of them anew. So reads that come in numbers share windows: a stretch of the stream is read
-// once, without a filter, and sorted by subject; each read picks what it wants from there by binary search. BenchmarkReplayStorm, 1,000 devices with
-// ten messages each among 10,000: 1.1 to 2.1 ms of CPU a device without windows.
+// once, without a filter, and sorted by subject; each read picks what it wants from there by binary search. BenchmarkReplayStorm, ten messages for each
+// device: without windows 1.1 to 2.1 ms of CPU a device with 1,000 devices, and more in proportion to the stretch; with them 0.11 to 0.13 ms, for 15,000
+// devices in a stretch of 150,000 messages, too.
 type windows struct {
 	archive *archive
 	all     map[string][]*window // of each stream, by from
