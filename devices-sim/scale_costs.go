@@ -67,6 +67,7 @@ var unitCosts = []unitCost{
 	{"log3_small_cpu", "log3", "NATS, for one of them, all three", "µs"},
 	{"tail_rate", "tail", "messages that NATS hands to gateways which follow the log", "/s"},
 	{"tail_cpu", "tail", "NATS, for one of them to one gateway", "µs"},
+	{"tail_skip_cpu", "tail", "NATS, for a message that one gateway more does not want", "µs"},
 	{"subject_memory", "subjects", "NATS, for a further subject in a log", "B"},
 	{"record_put_rate", "records", "records of 200 bytes into one bucket, R1 on file", "/s"},
 	{"record_put_cpu", "records", "NATS, for one of them", "µs"},
@@ -91,7 +92,6 @@ var unitCosts = []unitCost{
 	{"return_gateway_cpu", "return", "gateways, for a device that returns from a dead one to a message that waits", "µs"},
 	{"return_nats_cpu", "return", "NATS, R1, for the same, storing that message included", "µs"},
 	{"return_writes", "return", "session records written for it", ""},
-	{"return_presence", "return", "presence records written for it", ""},
 	{"offline_nats_memory", "offline", "NATS, for a persistent session whose device is away", "B"},
 	{"offline_gateway_memory", "offline", "gateway, for such a session that it had", "B"},
 }

@@ -96,7 +96,7 @@ func measureReturn(ctx context.Context, s *scaling, _ *lab) (map[string]float64,
 	each := func(v float64) float64 { return v / float64(k.devices) }
 	return map[string]float64{
 		"return_gateway_cpu": each(scene.spent[0].CPU.Seconds() * 1e6), "return_nats_cpu": each(scene.spent[1].CPU.Seconds() * 1e6),
-		"return_writes": each(float64(scene.after.sessions - scene.before.sessions)), "return_presence": each(float64(scene.after.presence - scene.before.presence)),
+		"return_writes": each(float64(scene.after.sessions - scene.before.sessions)),
 	}, nil
 }
 

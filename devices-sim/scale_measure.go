@@ -28,7 +28,7 @@ var measurements = []measurement{
 	{"records", "a bucket of one replica on file, a record of 200 bytes for each of 200,000 devices", 1, measureRecords},
 	{"records3", "the same bucket with three replicas, all servers on this machine", 3, measureRecords3},
 	{"reads", "reading records, a hundred in one request, and the log by the subject of one device", 1, measureReads},
-	{"tail", "an ordered consumer that follows the log", 1, measureTail},
+	{"tail", "gateways that follow the log: four that want all of it, and eight that want what is not in it", 1, measureTail},
 	{"subscriptions", "200,000 subscriptions of one connection", 1, measureSubscriptions},
 	{"gossip", "a small message on plain NATS to ten subscribers", 1, measureGossip},
 	{"claims", "what a connect tells the other gateways", 1, measureClaims},
@@ -293,7 +293,35 @@ func measureTail(ctx context.Context, _ *scaling, l *lab) (map[string]float64, e
 		}
 		return got.Load(), nil
 	})
-	return map[string]float64{"tail_rate": c.rate(), "tail_cpu": c.micros()}, err
+	if err != nil {
+		return nil, err
+	}
+	skip, err := l.measureSkipping(ctx)
+	return map[string]float64{"tail_rate": c.rate(), "tail_cpu": c.micros(), "tail_skip_cpu": skip}, err
+}
+
+// measureSkipping is what a message costs for each follower whose filter it does not match: what the log takes in costs more with eight of them.
+func (l *lab) measureSkipping(ctx context.Context) (micros float64, err error) {
+	const gateways = 8
+	without, err := l.inSmallBatches()
+	if err != nil {
+		return 0, err
+	}
+	for range gateways {
+		follow, err := l.js.OrderedConsumer(ctx, logConfig.Name, jetstream.OrderedConsumerConfig{
+			FilterSubjects: []string{"$TG.log.devices.*.cmd"}, DeliverPolicy: jetstream.DeliverNewPolicy,
+		})
+		if err != nil {
+			return 0, err
+		}
+		running, err := follow.Consume(func(jetstream.Msg) {})
+		if err != nil {
+			return 0, err
+		}
+		defer running.Stop()
+	}
+	with, err := l.inSmallBatches()
+	return max(0, with.micros()-without.micros()) / gateways, err
 }
 
 func measureSubscriptions(ctx context.Context, _ *scaling, l *lab) (map[string]float64, error) {

@@ -22,7 +22,8 @@ func testCosts() costs {
 	}
 	c["log_small_rate"], c["log3_small_rate"], c["record3_put_rate"] = 100_000, 50_000, 40_000
 	c["tail_cpu"], c["log3_small_cpu"], c["uplink_cpu"], c["durable_cpu"], c["core_copy_cpu"] = 1, 10, 5, 20, 1
-	c["return_writes"], c["return_presence"] = 1, 0.5
+	c["tail_skip_cpu"] = 0.5
+	c["return_writes"] = 1
 	c["uplink_cpu_1k"], c["durable_cpu_1k"] = 5, 20
 	return c
 }
@@ -46,7 +47,7 @@ func TestScaleLoad(t *testing.T) {
 	near(t, "logs3", l.logs3, 24)
 	near(t, "tail", l.tail, 10_000_000)
 	near(t, "gateway cores", l.gatewayCores, 2.5+10)
-	near(t, "NATS cores", l.natsCores, 6+10)
+	near(t, "NATS cores", l.natsCores, 6+10+0.5*50)
 	near(t, "all of it", l.tailAll, 60_000_000)
 	if l := loadOf(testCosts(), 100, p); l.gateways != 2 || l.logs != 1 {
 		t.Errorf("the smallest: %+v", l)
@@ -67,7 +68,7 @@ func TestCoresAt(t *testing.T) {
 func TestScaleStorm(t *testing.T) {
 	s := stormOf(testCosts(), 6_000_000)
 	near(t, "rate", s.rate, 100_000)
-	near(t, "puts", s.puts, 150_000)
+	near(t, "puts", s.puts, 300_000)
 	near(t, "buckets", s.buckets, 5) // at half of 40,000 each
 	near(t, "with one", s.oneBucketSec, 150)
 	near(t, "claims", s.claimBytes, 100_000*100*59)
@@ -106,7 +107,7 @@ func TestScaleCosts(t *testing.T) {
 	}
 	sheet := &costSheet{}
 	sheet.put(costGroup{Measurement: "log", Values: map[string]float64{"log_rate": 1}})
-	sheet.put(costGroup{Measurement: "log", Values: map[string]float64{"log_rate": 2, "log_cpu": 1, "log_disk": 1}})
+	sheet.put(costGroup{Measurement: "log", Values: map[string]float64{"log_rate": 2, "log_cpu": 1, "log_disk": 1, "log_small_rate": 1, "log_small_cpu": 1}})
 	if _, err := sheet.values(); err == nil || len(sheet.Groups) != 1 || strings.Contains(err.Error(), "log,") || !strings.Contains(err.Error(), "log3,tail") {
 		t.Errorf("%v %+v", err, sheet)
 	}
