@@ -51,7 +51,7 @@ type client struct {
 // kept is a persistent session.
 type kept struct {
 	filters []string
-	away    bool
+	conn    epoll.Handle // 0: it is away
 	owed    []mqtt.PublishOut // until they are acknowledged
 }
 
@@ -87,8 +87,8 @@ func (r *responder) OnTimeout(c *epoll.Conn) { c.Close() }
 
 func (r *responder) OnClose(c *epoll.Conn, _ epoll.Cause) {
 	k := r.conns.At(c.Slot())
-	if k.session != nil {
-		k.session.filters, k.session.away = k.filters, true
+	if k.session != nil && k.session.conn == c.Handle() {
+		k.session.conn = 0
 	}
 	*k = client{}
 }
@@ -201,7 +201,7 @@ func (r *responder) handle(c *epoll.Conn, k *client) {
 		if r.refuse {
 			out.Reason = mqtt.NotAuthorized
 		}
-		out.SessionPresent = r.resume(k, !pkt.Connect.CleanStart)
+		out.SessionPresent = r.resume(c, k, !pkt.Connect.CleanStart)
 		r.reply(c, k, mqtt.AppendConnack(nil, k.version, &out))
 		if k.session != nil {
 			for i := range k.session.owed {
@@ -217,6 +217,9 @@ func (r *responder) handle(c *epoll.Conn, k *client) {
 		for i, f := range pkt.Filters {
 			k.filters = append(k.filters, string(f.Topic))
 			reasons[i] = mqtt.Reason(f.QoS)
+		}
+		if k.session != nil {
+			k.session.filters = k.filters
 		}
 		r.reply(c, k, mqtt.AppendSuback(nil, k.version, pkt.PacketID, reasons, nil))
 	case mqtt.TypePublish:
@@ -270,18 +273,18 @@ func (r *responder) publish(c *epoll.Conn, k *client, pkt *mqtt.Packet) {
 }
 
 // resume gives a connection its session and tells whether there was one.
-func (r *responder) resume(k *client, persistent bool) (present bool) {
+func (r *responder) resume(c *epoll.Conn, k *client, persistent bool) (present bool) {
 	if !r.keep || !persistent {
 		return false
 	}
 	if k.session = r.sessions[k.id]; k.session != nil && !r.forget {
-		k.filters, k.session.away = k.session.filters, false
+		k.filters, k.session.conn = k.session.filters, c.Handle()
 		return true
 	}
 	if r.sessions == nil {
 		r.sessions = map[string]*kept{}
 	}
-	k.session = &kept{}
+	k.session = &kept{conn: c.Handle()}
 	r.sessions[k.id] = k.session
 	return false
 }
@@ -291,7 +294,7 @@ func (r *responder) route(topic string, payload []byte) {
 	shared := 0
 	out := mqtt.PublishOut{Topic: []byte(topic), Payload: payload, QoS: 1, PacketID: 1 + uint16(r.published&0x7FFF)}
 	for _, s := range r.sessions {
-		if s.away && !r.spill && slices.ContainsFunc(s.filters, func(f string) bool { return matches(f, topic) }) {
+		if (s.conn != 0 || !r.spill) && slices.ContainsFunc(s.filters, func(f string) bool { return matches(f, topic) }) {
 			s.owed = append(s.owed, out)
 		}
 	}
@@ -302,15 +305,15 @@ func (r *responder) route(topic string, payload []byte) {
 				return
 			}
 		}
-		if c.Closing() || !slices.ContainsFunc(k.filters, func(f string) bool { return matches(f, topic) }) {
+		if !slices.ContainsFunc(k.filters, func(f string) bool { return matches(f, topic) }) {
+			return
+		}
+		if c.Closing() || (k.session != nil && k.session.conn != c.Handle()) {
 			return
 		}
 		if k.mode == 'p' {
 			c.End(ws.AppendFrame(c.Begin(), ws.OpBinary, payload))
 			return
-		}
-		if k.session != nil {
-			k.session.owed = append(k.session.owed, out)
 		}
 		r.reply(c, k, mqtt.AppendPublish(nil, k.version, &out))
 	})
