@@ -97,7 +97,7 @@ func (s *shard) takeMissed(k *keeper, b *batch, stream uint16, upTo uint64, err 
 	sess := k.sess
 	sess.SeenUpTo(stream, upTo)
 	switch {
-	case upTo < s.tailAt[stream]: // the tail has been further meanwhile
+	case upTo < s.tailHas(stream): // the tail has been further meanwhile, or this was not all
 	case int(stream)+1 < len(s.tailAt):
 		k.stream++
 	default:
@@ -111,13 +111,19 @@ func (s *shard) takeMissed(k *keeper, b *batch, stream uint16, upTo uint64, err 
 
 // caughtUp has the tail feed a session again, if it is where all tails are.
 func (s *shard) caughtUp(k *keeper) bool {
-	for stream, at := range s.tailAt {
-		if k.sess.Cursor(uint16(stream)) < at {
+	for stream := range s.tailAt {
+		if k.sess.Cursor(uint16(stream)) < s.tailHas(uint16(stream)) {
 			return false
 		}
 	}
 	k.sess.CaughtUp()
 	return true
+}
+
+// tailHas is the sequence number up to which the tail of a stream has brought all that it will: what it brought last, or where it began. A
+// tail that has just begun, in a process that was just started, has brought nothing yet.
+func (s *shard) tailHas(stream uint16) uint64 {
+	return max(s.tailAt[stream], s.gw.durable.tailFrom[stream].Load())
 }
 
 // giveMissed delivers one message; false: the session cannot take it now.

@@ -43,6 +43,7 @@ type durability struct {
 	sessions  bool            // persistent sessions are records
 	without   atomic.Bool     // nothing is stored: NATS has no JetStream, and that is fine
 	logAt     []atomic.Uint64 // by stream: the last sequence number heard of
+	tailFrom  []atomic.Uint64 // by stream: the tail brings what is wanted here and later than that
 	clock     atomic.Uint64   // the last generation, where there are no claims
 	saves     atomic.Int64    // records on their way to NATS
 }
@@ -72,6 +73,7 @@ func newDurability(c *Durable) *durability {
 	x.sessions = c.Sessions && x.wanted()
 	x.without.Store(!x.wanted())
 	x.logAt = make([]atomic.Uint64, 1+len(x.streams))
+	x.tailFrom = make([]atomic.Uint64, 1+len(x.streams))
 	return x
 }
 
@@ -124,8 +126,13 @@ func (x *durability) of(topic []byte) store {
 func (x *durability) keepsSessions() bool { return !x.off() && x.sessions }
 
 // reached notes that a stream has been at a sequence number.
-func (x *durability) reached(stream uint16, seq uint64) {
-	at := &x.logAt[stream]
+func (x *durability) reached(stream uint16, seq uint64) { raise(&x.logAt[stream], seq) }
+
+// follows notes after what sequence number the tail of a stream brings all that is wanted here.
+func (x *durability) follows(stream uint16, after uint64) { raise(&x.tailFrom[stream], after) }
+
+// raise makes a number seq, if it was less.
+func raise(at *atomic.Uint64, seq uint64) {
 	for old := at.Load(); seq > old && !at.CompareAndSwap(old, seq); old = at.Load() {
 	}
 }

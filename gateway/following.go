@@ -64,5 +64,6 @@ func (f *following) update(x *interests) {
 			continue
 		}
 		f.gw.durable.reached(uint16(stream), after)
+		f.gw.durable.follows(uint16(stream), after)
 	}
 }
