@@ -24,6 +24,7 @@ type device struct {
 	id      string
 	filters []filter
 	window  int // unacknowledged messages at most
+	padding int // bytes of its messages beside the number
 	choose  func() *gate
 	dial    func(addr string) (net.Conn, error)
 	took    func(topic string, qos byte, payload []byte) // a message came
