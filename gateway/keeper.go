@@ -109,7 +109,7 @@ func (s *shard) saved(k *keeper, token uint32, base, revision uint64, err error)
 		s.notSaved(k, err)
 		return
 	}
-	k.revision = revision
+	k.revision = max(k.revision, revision) // a connect of the device may have written a later one
 	ready := k.ready
 	k.ready = nil
 	for _, h := range ready {

@@ -234,6 +234,7 @@ func (s *shard) openSession(c *epoll.Conn, in *session.Connect, o *opening) (ses
 		sess.Keep(k)
 	}
 	k.revision, k.generation, k.reading, k.savedAt = o.revision, o.generation, false, now
+	k.moving, k.fenced = false, false // whatever a claim before this connect wanted: it is here again
 	if !present {
 		s.beginAt(sess)
 	}
