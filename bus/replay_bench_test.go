@@ -57,14 +57,14 @@ func fillLog(b *testing.B, bus *Bus, clients int) {
 	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(1000))
 	if err == nil {
 		_, err = js.CreateStream(context.Background(), jetstream.StreamConfig{
-			Name: logStream, Subjects: []string{logPrefix + ">", log2Prefix + ">", relPrefix + "*"}, AllowDirect: true,
+			Name: streamLog, Subjects: []string{logSubject + ">", log2Subject + ">", relSubject + "*"}, AllowDirect: true,
 		})
 	}
 	for i := 0; i < 10*replayStorm && err == nil; i++ {
 		device := fmt.Sprintf("devices.d%d.cmd", i%replayStorm)
-		subject := logPrefix + device
+		subject := logSubject + device
 		if i/replayStorm == 5 && clients > 0 {
-			subject = fmt.Sprintf("%sc%d.%s", log2Prefix, i%clients, device)
+			subject = fmt.Sprintf("%sc%d.%s", log2Subject, i%clients, device)
 		}
 		_, err = js.PublishMsgAsync(&nats.Msg{Subject: subject, Header: nats.Header{headerTG: {"1 c=backend"}}, Data: make([]byte, 64)}, jetstream.WithStallWait(time.Minute))
 	}

@@ -89,8 +89,8 @@ func TestFollowLooksThroughWhatNobodyWants(t *testing.T) {
 		t.Fatal(after)
 	}
 	put(t, js, "$TG.log.b", "2")
-	if got := l.wait(t, 2); !slices.Equal(payloads(got), []string{"1", "2"}) {
-		t.Fatalf("%q", payloads(got))
+	if got := l.wait(t, 2); !slices.Equal(contents(got), []string{"1", "2"}) {
+		t.Fatalf("%q", contents(got))
 	}
 }
 

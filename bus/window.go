@@ -141,7 +141,7 @@ func (ws *windows) add(w *window, msgs []stored, upTo uint64) {
 		w.most = w.upTo
 	}
 	users := uint16(1) // any of them
-	if w.stream == logStream {
+	if w.stream == streamLog {
 		users = 0
 	}
 	w.sorted = w.sorted[:0]

@@ -51,7 +51,7 @@ type client struct {
 // kept is a persistent session.
 type kept struct {
 	filters []string
-	conn    epoll.Handle // 0: it is away
+	conn    epoll.Handle      // 0: it is away
 	owed    []mqtt.PublishOut // until they are acknowledged
 }
 
