@@ -95,6 +95,9 @@ func (s *shard) takeMissed(k *keeper, b *batch, stream uint16, upTo uint64, err 
 		}
 	}
 	sess := k.sess
+	if upTo < sess.Cursor(stream) {
+		sess.RewindTo(stream, upTo)
+	}
 	sess.SeenUpTo(stream, upTo)
 	switch {
 	case upTo < s.tailHas(stream): // the tail has been further meanwhile, or this was not all

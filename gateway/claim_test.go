@@ -16,12 +16,29 @@ import (
 
 // two runs two gateways on one NATS. Their mqtt and ws ports are their own, any is one port that they share; the second
 // reaches NATS through the door of the server.
+//
+// They keep sessions and messages in memory, so that claims are all there is between them.
 func two(t *testing.T, s *bustest.Server) (a, b *rig) {
 	t.Helper()
+	return twoWith(t, s, "memory")
+}
+
+// twoDurable is two with messages in the log and sessions that move.
+func twoDurable(t *testing.T, s *bustest.Server) (a, b *rig) {
+	t.Helper()
+	a, b = twoWith(t, s, "log")
+	for _, r := range []*rig{a, b} {
+		r.eventually("NATS can store", func() bool { ok, _ := r.gw.bus.Ready(); return ok })
+	}
+	return a, b
+}
+
+func twoWith(t *testing.T, s *bustest.Server, durable string) (a, b *rig) {
+	t.Helper()
 	inside := s.Conn(t).ConnectedUrl()
-	a = start(t, func(c *Config) { c.NATS.URL, c.Node, c.SharePort = inside, "a", true })
+	a = start(t, func(c *Config) { c.NATS.URL, c.Node, c.SharePort, c.Durable.Default = inside, "a", true, durable })
 	b = start(t, func(c *Config) {
-		c.NATS.URL, c.Node, c.SharePort = s.URL(), "b", true
+		c.NATS.URL, c.Node, c.SharePort, c.Durable.Default = s.URL(), "b", true, durable
 		c.Listeners[2] = "any://" + a.any
 	})
 	meet(a, b)

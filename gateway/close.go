@@ -48,7 +48,7 @@ func (s *shard) gone(c *epoll.Conn, d *device, ev *session.Event) {
 	ev.Mark = s.claimOf(c.Slot()) // so that an older connection elsewhere does not end the session while its device is away
 	s.seen(sess)
 	sess.Step(s.loop.NowSec(), ev, &s.out)
-	if k := keeperOf(sess); k != nil && !sess.Gone() {
+	if k := keeperOf(sess); k != nil && s.out.Save {
 		s.save(k, nil)
 	}
 	s.tellHeld(sess, false)

@@ -108,7 +108,7 @@ func TestQueuedOverRestart(t *testing.T) {
 // the log while nobody was there.
 func TestSessionMoves(t *testing.T) {
 	t.Parallel()
-	a, b := two(t, bustest.Start(t))
+	a, b := twoDurable(t, bustest.Start(t))
 	first, _ := a.connectOn(a.open(mqtt.V5, a.mqtt), "mover", persistent)
 	first.subscribe(1, "move/#")
 	pub := b.connect(mqtt.V5, "pub")

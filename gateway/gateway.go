@@ -119,6 +119,7 @@ func New(cfg Config, log zerolog.Logger) (g *Gateway, err error) {
 			g = nil
 		}
 	}()
+	g.onClientLost = g.adoptLost
 	g.openDurability()
 	if err = g.openShards(); err != nil {
 		return g, err

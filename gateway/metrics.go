@@ -52,7 +52,7 @@ type counters struct {
 	callsRefused                                              uint64
 	stored                                                    [bus.StoreGivenUp + 1]uint64 // answers for messages to be stored
 	recordsWritten, recordsFenced                             uint64
-	fellBehind, catchUpReads, replayed                        uint64
+	fellBehind, catchUpReads, replayed, adopted               uint64
 }
 
 // snapshot is what one shard tells a scrape.
@@ -192,7 +192,14 @@ var metricTable = []struct {
 	{"gateway_store_ready", "1 while the log and the buckets are there.", nil},
 	{"gateway_store_answers_total", "Messages of devices that were to be stored, by what became of them.", []string{"result"}},
 	{"gateway_store_pending_batches", "Batches of messages that are not stored yet.", nil},
-	{"gateway_session_records_total", "Records of persistent sessions written, and writes that another gateway had forestalled (fenced).", []string{"what"}},
+	{"gateway_session_records_total", "Records of persistent sessions written, writes that another gateway had forestalled (fenced), and sessions taken up whose gateway died (adopted).", []string{"what"}},
+	{"gateway_store_groups_total", "Groups of messages handed to JetStream.", nil},
+	{"gateway_store_retries_total", "Messages handed to JetStream again, as no answer came.", nil},
+	{"gateway_store_duplicates_total", "Messages that were stored already when they were handed again.", nil},
+	{"gateway_log_received_total", "Messages that the tails of streams brought.", nil},
+	{"gateway_log_skipped_total", "Messages that a stream no longer had when its tail came to them.", nil},
+	{"gateway_log_restarts_total", "Times that a tail began anew behind what it had brought.", nil},
+	{"gateway_session_drops_forgotten_total", "Clean connects whose older record was not looked for, as too many waited.", nil},
 	{"gateway_session_records_pending", "Records on their way to NATS.", nil},
 	{"gateway_connects_waiting", "CONNECTs that wait for the record of their session.", nil},
 	{"gateway_sessions_behind_total", "Times a live session could not take what came and went on reading from the log.", nil},

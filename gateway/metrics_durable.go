@@ -18,6 +18,15 @@ func (e emitter) durable(s *snapshot, g *Gateway) {
 	e.gauge("gateway_store_pending_batches", float64(s.storePending))
 	e.counter("gateway_session_records_total", float64(s.recordsWritten), "written")
 	e.counter("gateway_session_records_total", float64(s.recordsFenced), "fenced")
+	e.counter("gateway_session_records_total", float64(s.adopted), "adopted")
+	n := g.bus.Counters()
+	e.counter("gateway_store_groups_total", float64(n.StoreGroups))
+	e.counter("gateway_store_retries_total", float64(n.StoreRetries))
+	e.counter("gateway_store_duplicates_total", float64(n.StoreDuplicates))
+	e.counter("gateway_log_received_total", float64(n.LogReceived))
+	e.counter("gateway_log_skipped_total", float64(n.LogSkipped))
+	e.counter("gateway_log_restarts_total", float64(n.LogRestarts))
+	e.counter("gateway_session_drops_forgotten_total", float64(n.DropsForgotten))
 	e.gauge("gateway_session_records_pending", float64(g.durable.saves.Load()))
 	e.gauge("gateway_connects_waiting", float64(s.openings))
 	e.counter("gateway_sessions_behind_total", float64(s.fellBehind))
@@ -37,4 +46,5 @@ func (s *snapshot) addDurable(o *snapshot) {
 	s.fellBehind += o.fellBehind
 	s.catchUpReads += o.catchUpReads
 	s.replayed += o.replayed
+	s.adopted += o.adopted
 }

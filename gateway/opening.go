@@ -19,6 +19,7 @@ import (
 type opening struct {
 	id         []byte
 	generation uint64
+	adopts     bool // nobody connects: the session's gateway died
 	waited     bool // for another gateway to write the record
 	clean      bool // clean start: what the record said does not count
 	err        error
@@ -112,6 +113,16 @@ func (g *Gateway) openRecord(o *opening, tries int, done func()) {
 			return
 		}
 		generation, flags, value := cutRecord(r.Value)
+		if o.adopts {
+			if !isLost(generation, o.generation, value) {
+				o.err = errNotLost
+				done()
+				return
+			}
+			o.before, o.value, o.generation = r.Revision, value, generation
+			g.claimRecord(o, flags, tries, done)
+			return
+		}
 		if generation > o.generation && tries < openTries {
 			o.err = errOlder // it was claimed while we tried: by a connection that came after ours
 			done()
@@ -237,9 +248,6 @@ func (s *shard) openSession(c *epoll.Conn, in *session.Connect, o *opening) (ses
 	k.moving, k.fenced = false, false // whatever a claim before this connect wanted: it is here again
 	if !present {
 		s.beginAt(sess)
-	}
-	if !present || in.Will != nil {
-		s.save(k, nil)
 	}
 	return sess, present
 }

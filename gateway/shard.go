@@ -239,11 +239,23 @@ func (s *shard) OnTickEnd() {
 		s.endRuns()
 	}
 	wasFull := s.full()
-	s.flushStoring()
-	if until, gathers := s.uplink.gathers(s.loop.Now()); gathers {
+	now := s.loop.Now()
+	store, waits := s.storing.gathers(now)
+	if !waits {
+		s.flushStoring()
+	}
+	until, gathers := s.uplink.gathers(now)
+	if !gathers {
+		s.uplink.flush(now)
+	}
+	switch {
+	case gathers && waits:
+		s.loop.WakeAt(min(until, store))
+	case gathers:
 		s.loop.WakeAt(until)
-	} else {
-		s.uplink.flush(s.loop.Now())
+	case waits:
+		s.loop.WakeAt(store)
+	default:
 		s.loop.WakeAt(0)
 	}
 	if wasFull && !s.full() && len(s.uplink.paused) > 0 {

@@ -14,12 +14,13 @@ import (
 // they come back by the tail of the log, like those of other gateways. What the bus cannot take is kept, in order, and until it can
 // no publisher is read. Owned by one shard, but for the flag room.
 type storing struct {
-	now     *storeBatch // messages of this tick; nil while there are none
-	storer  *bus.Storer
-	backlog []*storeBatch
-	held    int         // bytes of these
-	pending int         // batches that are not answered yet
-	room    atomic.Bool // set by the bus when it can take more
+	now       *storeBatch // messages of this tick; nil while there are none
+	storer    *bus.Storer
+	backlog   []*storeBatch
+	held      int         // bytes of these
+	offeredAt int64       // when the bus was offered a batch, by the loop's clock
+	pending   int         // batches that are not answered yet
+	room      atomic.Bool // set by the bus when it can take more
 
 	ref   storeRef         // whom to tell about the message that is being routed
 	token uint32           // given out last
@@ -134,6 +135,16 @@ func (s *shard) storeRelease(sess *session.Session, packetID uint16) {
 	b.acks = append(b.acks, storeAck{owner: epoll.Handle(sess.Owner()), packetID: packetID, release: true})
 }
 
+// Messages gather while the group before them is young: a group costs as much as twenty messages, and those that come while one is under way
+// wait for it anyway.
+const storeGatherNanos = 500_000
+
+// gathers tells whether the batch may wait for more, and until when.
+func (x *storing) gathers(now int64) (until int64, yes bool) {
+	until = x.offeredAt + storeGatherNanos
+	return until, x.now != nil && now < until && x.now.Bytes() < gatherBytes
+}
+
 // flushStoring offers what is to be stored.
 func (s *shard) flushStoring() {
 	x := &s.storing
@@ -141,6 +152,7 @@ func (s *shard) flushStoring() {
 	if b == nil {
 		return
 	}
+	x.offeredAt = s.loop.Now()
 	x.now = nil
 	x.pending++
 	if len(x.backlog) == 0 && x.storer.Offer(b) {

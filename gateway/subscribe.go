@@ -210,7 +210,8 @@ func (s *shard) finishOrHold(c *epoll.Conn, answer []byte) {
 		s.closeSaying(c, s.devices.At(c.Slot()), reasonOfMQTT(r), stepText(mqtt.TypeSubscribe, r))
 		return
 	}
-	save := s.out.Save
+	sess := s.devices.At(c.Slot()).sess
+	save := keeperOf(sess) != nil && sess.SavedBy() != 0
 	if len(held) == 0 && !save {
 		s.finishSubscribe(c, answer, s.out.Replays)
 		return
@@ -221,7 +222,7 @@ func (s *shard) finishOrHold(c *epoll.Conn, answer []byte) {
 	}
 	s.holding[h.owner]++
 	if save {
-		h.sess = s.devices.At(c.Slot()).sess
+		h.sess = sess
 	}
 	if len(held) == 0 {
 		s.keepHeld(h)

@@ -259,6 +259,18 @@ func (s *Session) SeenUpTo(stream uint16, seq uint64) {
 	s.trimSince()
 }
 
+// RewindTo says that a stream ends at seq, before the session's cursor: it lost its end with the power, and its next messages have numbers that were there
+// before.
+func (s *Session) RewindTo(stream uint16, seq uint64) {
+	d := s.durable()
+	if d == nil {
+		return
+	}
+	if p := d.at(stream); p.cursor > seq {
+		p.cursor, p.base, d.changed = seq, min(p.base, seq), true
+	}
+}
+
 // passed forgets what a replay that came to seq did not bring: it is no more.
 func (s *Session) passed(stream uint16, seq uint64) {
 	d := s.durable()

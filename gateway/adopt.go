@@ -1,0 +1,62 @@
+package gateway
+
+import (
+	"errors"
+
+	"github.com/tidegate/tidegate/gateway/mqtt"
+	"github.com/tidegate/tidegate/session"
+)
+
+// A session whose gateway died is nobody's until its device comes back. But its will is due, and it is to end in its time. So the gateway that
+// puts right who is online takes such sessions up as if it had had the connection, and that had just ended.
+
+// adoptLost takes up the session of a client whose gateway died, if its record says that it was connected there. Any goroutine.
+func (g *Gateway) adoptLost(client string, generation uint64) {
+	if !g.durable.keepsSessions() {
+		return
+	}
+	o := &opening{id: []byte(client), generation: generation, adopts: true}
+	g.openRecord(o, openTries, func() {
+		g.home(o.id).doSoon(func(s *shard) { s.adoptSession(o) })
+	})
+}
+
+// errNotLost says that a session is not one that a gateway left behind.
+var errNotLost = errors.New("the session was closed, or is connected elsewhere")
+
+// isLost tells whether a record is of a session that was connected with a generation when its gateway died.
+func isLost(generation, of uint64, value []byte) bool {
+	info, err := session.ReadRecord(value)
+	return generation <= of && err == nil && len(value) > 0 && !info.Away
+}
+
+// adoptSession takes up a session whose record is ours now.
+func (s *shard) adoptSession(o *opening) {
+	if o.err != nil || s.table.Get(o.id) != nil {
+		return
+	}
+	info, err := session.ReadRecord(o.value)
+	if err != nil {
+		return
+	}
+	now := s.loop.NowSec()
+	in := session.Connect{ClientID: o.id, Version: uint8(mqtt.V5), ExpirySec: info.ExpirySec, Durable: true}
+	if info.HasWill && info.Will.DelaySec > 0 { // one without a delay is published by Restore
+		in.Will = &info.Will
+	}
+	s.out.Reset()
+	sess, _, err := s.table.Restore(now, &in, session.Kept{Record: o.value, WallSec: wallSec(), Received: o.received, Open: o.open}, elsewhere, &s.out)
+	if err != nil || sess == nil {
+		s.out.Reset()
+		return
+	}
+	s.count.adopted++
+	k := &keeper{sess: sess, revision: o.revision, generation: o.generation, savedAt: now}
+	sess.Keep(k)
+	s.event = session.Event{Kind: session.Lost, Owner: elsewhere, KeepWill: true}
+	sess.Step(now, &s.event, &s.out)
+	if !sess.Gone() {
+		s.save(k, nil)
+	}
+	s.applyTable(&s.out)
+}
