@@ -15,7 +15,7 @@ const (
 	scaleServerMicros   = 16 * 1e6   // CPU that one nats-server has in a second: 16 cores
 	scaleClaimsRate     = 1000 / 2.0 // messages of claims a second that a busy gateway sends at most: one each 2 ms
 	scaleClaimBeatSec   = 5          // and an idle one
-	scalePresenceWrites = 2          // of a device that returns after its gateway's death: offline, by whoever notices, and online
+	scalePresenceWrites = 1          // of a device that is back before its gateway is given up for dead
 	scaleDay            = 24 * 60 * 60
 )
 
@@ -43,8 +43,8 @@ type load struct {
 	logs, logs3                float64 // partitions
 	gatewayCores, natsCores    float64
 	diskDay                    float64 // bytes, one replica
-	tail, tailAll              float64 // messages a second that the log hands to gateways: of commands only, and if they wanted all
-	tailCores                  float64 // of NATS, for that and for what they do not want
+	tail, tailAll              float64 // messages a second that the log hands to gateways: of commands only, and if they follow all of it
+	tailCores, tailAllCores    float64 // of NATS, for that
 	perGateway                 float64 // of tail, a second
 }
 
@@ -58,8 +58,9 @@ func loadOf(c costs, devices float64, p *scaleProfile) (l load) {
 		coresAt(l.stored/l.gateways, c["durable_cpu_1k"], c["durable_cpu"], 20_000))
 	l.perGateway = l.commands
 	l.tail, l.tailAll = l.commands*l.gateways, log*l.gateways
+	l.natsCores = log * c["log3_small_cpu"] / 1e6
+	l.tailAllCores = l.tailAll * c["tail_cpu"] / 1e6
 	l.tailCores = (l.tail*c["tail_cpu"] + l.stored*l.gateways*c["tail_skip_cpu"]) / 1e6
-	l.natsCores = log*c["log3_small_cpu"]/1e6 + l.tailCores
 	l.diskDay = log * scaleDay * c["log_disk"]
 	return l
 }
@@ -92,8 +93,8 @@ func stormOf(c costs, devices float64) (s storm) {
 	s.puts, s.reads = s.rate*(c["return_writes"]+scalePresenceWrites), s.rate
 	s.buckets = partitions(s.rate*c["return_writes"], c["record3_put_rate"])
 	s.oneBucketSec = devices * c["return_writes"] / c["record3_put_rate"]
-	// The return was measured with one replica, and without presence.
-	s.natsCores = s.rate * (c["return_nats_cpu"] + c["return_writes"]*(c["record3_put_cpu"]-c["record_put_cpu"]) + scalePresenceWrites*c["record3_put_cpu"]) / 1e6
+	// The return was measured with one replica.
+	s.natsCores = (s.rate*c["return_nats_cpu"] + s.puts*(c["record3_put_cpu"]-c["record_put_cpu"])) / 1e6
 	s.gatewayCores = s.rate * c["return_gateway_cpu"] / 1e6
 	s.claimBytes = s.rate * c["claim_bytes"] * (g - 1)
 	s.claimsCopies = g * min(s.rate/g, scaleClaimsRate) * (g - 1)
@@ -165,13 +166,13 @@ func messagesTable(c costs) string {
 }
 
 func tailTable(c costs) string {
-	t := newMarkdown("| Devices | Profile | Gateways | Messages/s that each follows | Copies/s in all | Cores of NATS for them | Copies/s if each followed the whole log |",
-		"|--:|---|--:|--:|--:|--:|--:|")
+	t := newMarkdown("| Devices | Profile | Gateways | Whole log: copies/s | cores of NATS | Commands only: messages/s at each gateway | copies/s | cores of NATS |",
+		"|--:|---|--:|--:|--:|--:|--:|--:|")
 	for _, d := range scaleFleets {
 		for i := range scaleProfiles {
 			p := &scaleProfiles[i]
 			l := loadOf(c, d, p)
-			t.row(grouped(uint64(d)), p.name, rounded(l.gateways), rounded(l.perGateway), rounded(l.tail), signed(l.tailCores), rounded(l.tailAll))
+			t.row(grouped(uint64(d)), p.name, rounded(l.gateways), rounded(l.tailAll), signed(l.tailAllCores), rounded(l.perGateway), rounded(l.tail), signed(l.tailCores))
 		}
 	}
 	return t.String()
@@ -204,7 +205,9 @@ func limitsTable(c costs) string {
 			l := loadOf(c, d, &scaleProfiles[2])
 			return (l.stored + l.commands) / c["log3_small_rate"]
 		}},
-		{"NATS for the gateways that follow it, `telemetry`", func(d float64) float64 { return loadOf(c, d, telemetry).tailCores * 1e6 / scaleServerMicros }},
+		{"NATS for gateways that follow the whole log, `telemetry`", func(d float64) float64 { return loadOf(c, d, telemetry).tailAllCores * 1e6 / scaleServerMicros }},
+		{"NATS for gateways that follow the whole log, `stored`", func(d float64) float64 { return loadOf(c, d, &scaleProfiles[2]).tailAllCores * 1e6 / scaleServerMicros }},
+		{"NATS for gateways that follow commands only, `stored`", func(d float64) float64 { return loadOf(c, d, &scaleProfiles[2]).tailCores * 1e6 / scaleServerMicros }},
 		{"a bucket of sessions, subjects", func(d float64) float64 { return d / scaleSubjectsMax }},
 		{"a bucket of sessions, R3, in a storm", func(d float64) float64 { return stormOf(c, d).oneBucketSec / scaleStormSec }},
 		{"NATS in a storm: records and replays", func(d float64) float64 { return stormOf(c, d).natsCores * 1e6 / scaleServerMicros }},

@@ -47,7 +47,9 @@ func TestScaleLoad(t *testing.T) {
 	near(t, "logs3", l.logs3, 24)
 	near(t, "tail", l.tail, 10_000_000)
 	near(t, "gateway cores", l.gatewayCores, 2.5+10)
-	near(t, "NATS cores", l.natsCores, 6+10+0.5*50)
+	near(t, "NATS cores", l.natsCores, 6)
+	near(t, "NATS cores, tail", l.tailCores, 10+0.5*50)
+	near(t, "NATS cores, whole log", l.tailAllCores, 60)
 	near(t, "all of it", l.tailAll, 60_000_000)
 	if l := loadOf(testCosts(), 100, p); l.gateways != 2 || l.logs != 1 {
 		t.Errorf("the smallest: %+v", l)
@@ -68,7 +70,7 @@ func TestCoresAt(t *testing.T) {
 func TestScaleStorm(t *testing.T) {
 	s := stormOf(testCosts(), 6_000_000)
 	near(t, "rate", s.rate, 100_000)
-	near(t, "puts", s.puts, 300_000)
+	near(t, "puts", s.puts, 200_000)
 	near(t, "buckets", s.buckets, 5) // at half of 40,000 each
 	near(t, "with one", s.oneBucketSec, 150)
 	near(t, "claims", s.claimBytes, 100_000*100*59)
