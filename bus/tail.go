@@ -7,9 +7,6 @@ import (
 	"time"
 )
 
-// tailFiltersMax is how many topic filters a consumer gets; with more it gets the whole stream, which is sorted out by who receives it anyway.
-const tailFiltersMax = 16
-
 // tails are the streams that are followed, by number. Safe from any goroutine.
 type tails struct {
 	bus  *Bus
@@ -77,26 +74,22 @@ func (b *Bus) waitLogEnd(stream uint16) (last uint64, err error) {
 	return last, err
 }
 
-// tailSubjects are the filters of the consumer. JetStream takes no two that overlap.
+// wholeStream is a filter for everything.
+var wholeStream = []string{">"}
+
+// tailSubjects are the filters of the consumer: one subject, or the whole stream, which is sorted out by who receives it anyway. To look for several
+// subjects costs nats-server 12 to 17 µs for each message that it passes over, and to send one costs two or three. Of the log a filter
+// is always two subjects.
 func tailSubjects(stream uint16, filters [][]byte) []string {
 	if len(filters) == 0 {
 		return nil
 	}
-	if len(filters) <= tailFiltersMax {
-		if s := streamSubjects(stream, filters); !overlapping(s) {
-			slices.Sort(s)
+	if stream != 0 && len(filters) == 1 {
+		if s := streamSubjects(stream, filters); len(s) == 1 {
 			return s
 		}
 	}
-	return wholeStream(stream)
-}
-
-// wholeStream are the subjects of all messages in a stream, without markers.
-func wholeStream(stream uint16) []string {
-	if stream != 0 {
-		return []string{">"}
-	}
-	return []string{logSubject + ">", log2Subject + ">"}
+	return wholeStream
 }
 
 // get returns the tail of a stream; nil when the Bus is closed.

@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -107,7 +108,7 @@ func (c *tailConsumer) create(stream string) bool {
 	}
 	err = a.waitAPI(apiPrefix+"CONSUMER.CREATE."+stream+"."+c.name, c.request(stream, last+1))
 	if e, ok := err.(*apiError); ok && (e.ErrCode == errFiltersOverlap || e.ErrCode == errFilterNotSubset) {
-		c.subjects = wholeStream(t.stream)
+		c.subjects = wholeStream
 		err = a.waitAPI(apiPrefix+"CONSUMER.CREATE."+stream+"."+c.name, c.request(stream, last+1))
 	}
 	return err == nil
@@ -124,14 +125,18 @@ func (c *tailConsumer) request(stream string, from uint64) []byte {
 		Idle     time.Duration `json:"inactive_threshold"`
 		Replicas int           `json:"num_replicas"`
 		Memory   bool          `json:"mem_storage"`
-		Subjects []string      `json:"filter_subjects"`
+		Subjects []string      `json:"filter_subjects,omitempty"`
+	}
+	subjects := c.subjects
+	if slices.Equal(subjects, wholeStream) {
+		subjects = nil // as a subject it would have to be one of the stream's
 	}
 	p, _ := json.Marshal(struct {
 		Stream string `json:"stream_name"`
 		Config config `json:"config"`
 	}{stream, config{
 		Name: c.name, Deliver: "by_start_sequence", From: from, Ack: "none", Replay: "instant",
-		Idle: tailIdle, Replicas: 1, Memory: true, Subjects: c.subjects,
+		Idle: tailIdle, Replicas: 1, Memory: true, Subjects: subjects,
 	}}) // cannot fail
 	return p
 }

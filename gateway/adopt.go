@@ -55,8 +55,9 @@ func (s *shard) adoptSession(o *opening) {
 	sess.Keep(k)
 	s.event = session.Event{Kind: session.Lost, Owner: elsewhere, KeepWill: true}
 	sess.Step(now, &s.event, &s.out)
+	s.applyTable(&s.out)
 	if !sess.Gone() {
+		s.feeds(-plainCount(sess))
 		s.save(k, nil)
 	}
-	s.applyTable(&s.out)
 }

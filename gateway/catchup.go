@@ -63,17 +63,12 @@ func plainFilters(sess *session.Session) (filters [][]byte) {
 	return filters
 }
 
-// followed tells whether the tails have all that a session wants, so that what is stored from now on comes by them.
+// followed tells whether the tails run, so that what is stored from now on comes by them; otherwise the session goes on when they do.
 func (s *shard) followed(sess *session.Session) bool {
-	all := true
-	sess.EachSubscription(func(sub *session.Subscription) bool {
-		if e := s.interestByID[sub.Interest]; sub.Share == "" && e != nil && !e.active {
-			all = false
-			e.behind = append(e.behind, sess)
-		}
-		return all
-	})
-	return all
+	if !s.feeding.on {
+		s.feeding.behind = append(s.feeding.behind, sess)
+	}
+	return s.feeding.on
 }
 
 // takeMissed delivers what was read for a session.

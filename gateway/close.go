@@ -51,6 +51,9 @@ func (s *shard) gone(c *epoll.Conn, d *device, ev *session.Event) {
 	if k := keeperOf(sess); k != nil && s.out.Save {
 		s.save(k, nil)
 	}
+	if sess.Durable() && !sess.Gone() {
+		s.feeds(-plainCount(sess)) // it reads what it misses
+	}
 	s.tellHeld(sess, false)
 	s.applyTable(&s.out)
 }

@@ -1,69 +1,189 @@
 package gateway
 
 import (
-	"slices"
 	"time"
+
+	"github.com/tidegate/tidegate/session"
 )
 
-// followMax is how many filters a tail is asked for; beyond it, it brings the whole stream.
-const followMax = 16
+// The tails of streams run while somebody here is there to be fed by them: a live device with a plain subscription, or one that is away and is kept
+// in memory only. A session that is away and has a record needs none, as it reads what it missed; so a gateway that only takes messages in pays
+// nothing for delivering. What a tail brings is the whole stream, or what one filter asks for, see bus.Follow.
 
-// following is what the tails bring. Owned by the registry goroutine.
+// following says whether the tails run. Guarded by interests.mu, but for retry.
 type following struct {
-	gw      *Gateway
-	filters []string
-	asked   bool
-	retry   <-chan time.Time // when to try again; nil: it worked
+	gw     *Gateway // nil in tests without one
+	shards int      // shards that are to be fed
+	on     bool     // the tails bring all that is wanted
+	filter string   // of users' streams: what was asked for
+	retry  <-chan time.Time
 }
 
 // followRetry is between two attempts to follow a stream.
 const followRetry = time.Second
 
-// plainFilters are the filters of all interests but those of groups, at most followMax; more stand for everything.
-func (x *interests) plainFilters() []string {
+// feed counts a shard in (+1) or out (-1); true: the tails run. Otherwise the shard is told when they do.
+func (x *interests) feed(change int) (on bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	var all []string
-	for _, e := range x.byID {
-		if e.group != "" {
-			continue
-		}
-		if len(all) == followMax {
-			return []string{"#"}
-		}
-		all = append(all, e.filter)
+	f := &x.tails
+	f.shards += change
+	if f.on == (f.shards > 0) && !f.moreWanted(x) {
+		return f.on
 	}
-	slices.Sort(all)
-	return all
+	select {
+	case x.wake <- struct{}{}:
+	default:
+	}
+	return f.on
 }
 
-// update has the tails bring what the devices here want, before these are told that their subscriptions stand. While NATS does
-// not answer it is not waited for: the tails take it up when it does.
+// plainFilter is the one filter of all plain interests, or "#". Must be called with the lock held.
+func (x *interests) plainFilter() string {
+	one := ""
+	for _, e := range x.byID {
+		switch {
+		case e.group != "":
+		case one != "":
+			return "#"
+		default:
+			one = e.filter
+		}
+	}
+	return one
+}
+
+// moreWanted tells whether users' streams are followed for less than is wanted. Must be called with the lock held.
+func (f *following) moreWanted(x *interests) bool {
+	return f.on && f.gw != nil && len(f.gw.durable.streams) > 0 && f.filter != "#" && f.filter != x.plainFilter()
+}
+
+// update starts, widens or ends the tails. What waits for them goes on when they run.
 func (f *following) update(x *interests) {
 	if f.gw == nil || f.gw.durable.off() {
 		return
 	}
-	now := x.plainFilters()
-	if f.asked && slices.Equal(now, f.filters) {
+	x.mu.Lock()
+	wanted, filter, done := f.shards > 0, x.plainFilter(), f.on == (f.shards > 0) && !f.moreWanted(x)
+	if !wanted {
+		f.on = false // before the tails end: who comes now is told to wait
+	}
+	x.mu.Unlock()
+	if done {
 		return
 	}
-	f.asked, f.filters = true, now
 	f.retry = nil
-	filters := make([][]byte, len(now))
-	for i, s := range now {
-		filters[i] = []byte(s)
-	}
 	for stream := range f.gw.durable.logAt {
-		if stream == int(inLog) && !f.gw.durable.logs() {
-			continue
+		if !f.follow(uint16(stream), wanted, filter) {
+			f.retry = time.After(followRetry)
+			f.each(func(s *shard) { s.notFed() })
+			return
 		}
-		after, err := f.gw.bus.Follow(uint16(stream), filters)
-		if err != nil {
-			f.gw.log.Debug().Err(err).Int("stream", stream).Msg("a stream cannot be followed yet")
-			f.asked, f.retry = false, time.After(followRetry)
-			continue
-		}
-		f.gw.durable.reached(uint16(stream), after)
-		f.gw.durable.follows(uint16(stream), after)
 	}
+	if !wanted {
+		return
+	}
+	x.mu.Lock()
+	f.on, f.filter = true, filter
+	x.mu.Unlock()
+	f.each(func(s *shard) { s.fed() })
+}
+
+func (f *following) each(do func(s *shard)) {
+	for _, s := range f.gw.shards {
+		s.doSoon(do)
+	}
+}
+
+// follow follows one stream, or no longer.
+func (f *following) follow(stream uint16, wanted bool, filter string) bool {
+	var filters [][]byte
+	switch {
+	case !wanted || stream == uint16(inLog) && !f.gw.durable.logs():
+	case stream == uint16(inLog):
+		filters = [][]byte{[]byte("#")}
+	default:
+		filters = [][]byte{[]byte(filter)}
+	}
+	after, err := f.gw.bus.Follow(stream, filters)
+	if err != nil {
+		f.gw.log.Debug().Err(err).Uint16("stream", stream).Msg("a stream cannot be followed yet")
+		return false
+	}
+	if filters != nil {
+		f.gw.durable.reached(stream, after)
+		f.gw.durable.follows(stream, after)
+	}
+	return true
+}
+
+// feeding is what a shard knows of its sessions that the tails are to feed. Owned by the shard.
+type feeding struct {
+	filters int                // plain ones of such sessions
+	on      bool               // the tails run
+	held    []*heldSuback      // wait until they do
+	behind  []*session.Session // the same, to go on reading what they missed
+}
+
+// feeds counts filters in or out.
+func (s *shard) feeds(change int) {
+	if s.gw.durable.off() {
+		return
+	}
+	f := &s.feeding
+	before := f.filters
+	f.filters += change
+	if crashOnPanic && f.filters < 0 {
+		panic("gateway: fewer than no filters to feed")
+	}
+	switch {
+	case before == 0 && f.filters > 0:
+		f.on = s.gw.interests.feed(+1)
+	case before > 0 && f.filters == 0:
+		s.gw.interests.feed(-1)
+		f.on = false
+	}
+}
+
+// fed: the tails run.
+func (s *shard) fed() {
+	f := &s.feeding
+	if f.filters == 0 {
+		return
+	}
+	f.on = true
+	held, behind := f.held, f.behind
+	f.held, f.behind = nil, nil
+	for _, h := range held {
+		if h.missing--; h.missing == 0 {
+			s.keepHeld(h)
+		}
+	}
+	for _, sess := range behind {
+		s.catchUp(sess)
+	}
+}
+
+// notFed: the tails can't run now. Sessions that are kept wait, the others go without.
+func (s *shard) notFed() {
+	var still []*heldSuback
+	for _, h := range s.feeding.held {
+		if h.sess != nil {
+			still = append(still, h)
+		} else if h.missing--; h.missing == 0 {
+			s.finishHeld(h)
+		}
+	}
+	s.feeding.held = still
+}
+
+// plainCount is how many plain filters a session has.
+func plainCount(sess *session.Session) (n int) {
+	sess.EachSubscription(func(sub *session.Subscription) bool {
+		if sub.Share == "" {
+			n++
+		}
+		return true
+	})
+	return n
 }

@@ -217,8 +217,9 @@ func (s *shard) openSession(c *epoll.Conn, in *session.Connect, o *opening) (ses
 	now, owner := s.loop.NowSec(), uint64(c.Handle())
 	old := s.table.Get(in.ClientID)
 	var k *keeper
+	wasAway := false
 	if old != nil {
-		k = keeperOf(old)
+		k, wasAway = keeperOf(old), old.Owner() == 0
 	}
 	if o == nil {
 		if k == nil && s.gw.durable.keepsSessions() {
@@ -243,6 +244,9 @@ func (s *shard) openSession(c *epoll.Conn, in *session.Connect, o *opening) (ses
 	if k == nil || sess != old {
 		k = &keeper{sess: sess}
 		sess.Keep(k)
+	}
+	if sess == old && wasAway {
+		s.feeds(plainCount(sess))
 	}
 	k.revision, k.generation, k.reading, k.savedAt = o.revision, o.generation, false, now
 	k.moving, k.fenced = false, false // whatever a claim before this connect wanted: it is here again

@@ -58,6 +58,7 @@ type shard struct {
 	behind     map[string]*audience // those of audiences with watchers that have missed something
 	told       int                  // changes told in this tick
 
+	feeding   feeding
 	openings  map[epoll.Handle]*opening // CONNECTs that wait for the record of their session
 	tailAt    []uint64                  // by stream: the last that its tail has brought here
 	saving    int                       // records under way to NATS

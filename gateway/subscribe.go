@@ -18,7 +18,6 @@ type shardInterest struct {
 	active bool
 	shaped bool // it is known to be a shape
 	held   []*heldSuback
-	behind []*session.Session // that go on reading what they missed once NATS knows it
 }
 
 // heldSuback is a SUBACK that waits until NATS knows the subscription, so that a device that has it misses nothing
@@ -105,6 +104,7 @@ func (s *shard) applyInterests(changes []session.Interest) (held []*shardInteres
 		case ch.Gained:
 			if ch.Sub.Share == "" { // groups are served by way of NATS
 				s.wanted.add(ch.Sub.Filter)
+				s.feeds(+1)
 			}
 			if ch.Live {
 				s.noteChange(ch.Sub, true)
@@ -121,6 +121,9 @@ func (s *shard) applyInterests(changes []session.Interest) (held []*shardInteres
 			if ch.Sub.Share == "" {
 				s.wanted.remove(ch.Sub.Filter)
 				s.endReplay(ch.Sub) // [MQTT-3.10.4-2]
+				if ch.Live || !ch.Sub.Session().Durable() {
+					s.feeds(-1)
+				}
 			}
 			if ch.Live {
 				s.noteChange(ch.Sub, false)
@@ -177,11 +180,6 @@ func (s *shard) confirm(e *shardInterest) {
 		}
 		s.keepHeld(h)
 	}
-	behind := e.behind
-	e.behind = nil
-	for _, sess := range behind {
-		s.catchUp(sess)
-	}
 }
 
 // keepHeld has the SUBACK of a session that is kept wait for its record as well.
@@ -212,7 +210,8 @@ func (s *shard) finishOrHold(c *epoll.Conn, answer []byte) {
 	}
 	sess := s.devices.At(c.Slot()).sess
 	save := keeperOf(sess) != nil && sess.SavedBy() != 0
-	if len(held) == 0 && !save {
+	waits := s.feeding.filters > 0 && !s.feeding.on // for the tails, as for NATS
+	if len(held) == 0 && !save && !waits {
 		s.finishSubscribe(c, answer, s.out.Replays)
 		return
 	}
@@ -224,7 +223,11 @@ func (s *shard) finishOrHold(c *epoll.Conn, answer []byte) {
 	if save {
 		h.sess = sess
 	}
-	if len(held) == 0 {
+	if waits {
+		h.missing++
+		s.feeding.held = append(s.feeding.held, h)
+	}
+	if h.missing == 0 {
 		s.keepHeld(h)
 		return
 	}
