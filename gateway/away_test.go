@@ -16,7 +16,7 @@ import (
 // outside runs the gateway on a NATS server of its own that the test can stop.
 func outside(s *bustest.Server) func(c *Config) {
 	return func(c *Config) {
-		c.NATS.URL, c.NATS.UplinkBytesMax = s.URL(), 64<<10
+		c.NATS.URL, c.NATS.UplinkBytesMax, c.Durable.Default = s.URL(), 64<<10, "memory"
 		c.MQTT.ReceiveMax = 65535
 	}
 }

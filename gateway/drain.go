@@ -81,7 +81,11 @@ func (s *shard) drain(budget *atomic.Int64) (left, said int) {
 			said++
 		}
 	})
-	return s.loop.Stats().Conns + len(s.moving) + s.uplink.heldBatches() + s.storing.pending + s.saving, said
+	left = s.loop.Stats().Conns + len(s.moving) + s.uplink.heldBatches()
+	if s.gw.bus.Status().Connected() { // what is not stored is not acknowledged; without NATS nobody need wait for it
+		left += s.storing.pending + s.saving
+	}
+	return left, said
 }
 
 // flushTime is how long a stopping gateway waits at least for NATS to take what devices published.
@@ -93,7 +97,7 @@ func (g *Gateway) flush() error {
 	defer cancel()
 	lost := 0
 	for _, s := range g.shards {
-		for !s.retryStoring() && ctx.Err() == nil {
+		for !s.retryStoring() && ctx.Err() == nil && g.bus.Status().Connected() {
 			time.Sleep(drainStep)
 		}
 		toNATS := &s.uplink.outlets[0]

@@ -19,6 +19,7 @@ type storing struct {
 	backlog   []*storeBatch
 	held      int         // bytes of these
 	offeredAt int64       // when the bus was offered a batch, by the loop's clock
+	gather    int64       // how long the next one may gather then, in nanoseconds
 	pending   int         // batches that are not answered yet
 	room      atomic.Bool // set by the bus when it can take more
 
@@ -135,13 +136,17 @@ func (s *shard) storeRelease(sess *session.Session, packetID uint16) {
 	b.acks = append(b.acks, storeAck{owner: epoll.Handle(sess.Owner()), packetID: packetID, release: true})
 }
 
-// Messages gather while the group before them is young: a group costs as much as twenty messages, and those that come while one is under way
-// wait for it anyway.
-const storeGatherNanos = 500_000
+// Messages gather while the group before them is young, since a group costs as much as twenty messages: for storeGatherEach for each message of that
+// group, so that those who wait for each answer are not held up, and storeGatherMax at most. At 20,000 messages a second of 200 devices
+// one costs 29.5 µs of CPU when groups gather for 0.5 ms, 25.4 for 1 ms and 21.9 for 2 ms.
+const (
+	storeGatherEach = 100_000
+	storeGatherMax  = 3_000_000
+)
 
 // gathers tells whether the batch may wait for more, and until when.
 func (x *storing) gathers(now int64) (until int64, yes bool) {
-	until = x.offeredAt + storeGatherNanos
+	until = x.offeredAt + x.gather
 	return until, x.now != nil && now < until && x.now.Bytes() < gatherBytes
 }
 
@@ -152,7 +157,7 @@ func (s *shard) flushStoring() {
 	if b == nil {
 		return
 	}
-	x.offeredAt = s.loop.Now()
+	x.offeredAt, x.gather = s.loop.Now(), min(int64(b.Len())*storeGatherEach, storeGatherMax)
 	x.now = nil
 	x.pending++
 	if len(x.backlog) == 0 && x.storer.Offer(b) {
