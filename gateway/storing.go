@@ -141,7 +141,7 @@ func (s *shard) storeRelease(sess *session.Session, packetID uint16) {
 // one costs 29.5 µs of CPU when groups gather for 0.5 ms, 25.4 for 1 ms and 21.9 for 2 ms.
 const (
 	storeGatherEach = 100_000
-	storeGatherMax  = 3_000_000
+	storeGatherMax  = 2_000_000
 )
 
 // gathers tells whether the batch may wait for more, and until when.
