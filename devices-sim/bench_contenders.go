@@ -37,7 +37,7 @@ type contender struct {
 var contenders = []contender{
 	{
 		name: "tidegate", kind: kindGateway, uplink: true, stream: "TG_LOG",
-		tuned: "queue of 100,000 messages and 64 MiB a session; QoS 1 in memory (`durable.default: memory`), but in the durable scenarios; embedded NATS, but for WebSocket devices; these get back what they publish",
+		tuned: "queue of 100,000 messages and 64 MiB a session; QoS 1 in memory (`durable.default: memory`) and no records of presence, which the others have not either, but in the durable scenarios; embedded NATS, but for WebSocket devices; these get back what they publish",
 	},
 	{name: "mosquitto", kind: kindBroker, folder: "mosquitto", tuned: "Nagle off, 1,000 in flight and 100,000 queued a client, no persistence, no $SYS"},
 	{
@@ -253,7 +253,7 @@ func gatewayEnv(environ []string, durable bool) []string {
 	environ = append(plainEnv(environ), "GATEWAY_WEBSOCKET_DOWN_TOPIC=devices/{client-id}/up",
 		"GATEWAY_SESSION_QUEUE_COUNT_MAX=100000", "GATEWAY_SESSION_QUEUE_BYTES_MAX=67108864")
 	if !durable {
-		environ = append(environ, "GATEWAY_DURABLE_DEFAULT=memory")
+		environ = append(environ, "GATEWAY_DURABLE_DEFAULT=memory", "GATEWAY_PRESENCE_RECORDS=false")
 	}
 	return environ
 }

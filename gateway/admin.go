@@ -95,6 +95,14 @@ func (g *Gateway) checks() []check {
 		{"nats", nats.Connected(), natsText},
 		{"accepting", !g.draining.Load(), map[bool]string{true: "no, draining", false: "yes"}[g.draining.Load()]},
 	}
+	if !g.durable.off() {
+		ready, err := g.bus.Ready()
+		text := "the log and the buckets are there"
+		if !ready {
+			text = fmt.Sprintf("QoS 1 and 2 wait: %v", err)
+		}
+		checks = append(checks, check{"store", ready, text})
+	}
 	open, full := g.room.state()
 	fullText := ""
 	if full {
