@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/tidegate/tidegate/bus"
 	"github.com/tidegate/tidegate/gateway/mqtt"
@@ -115,7 +116,7 @@ func (x *durability) of(topic []byte) store {
 		return inMemory
 	}
 	for i := range x.routes {
-		if matches(x.routes[i].filter, string(topic)) {
+		if matches(x.routes[i].filter, unsafe.String(unsafe.SliceData(topic), len(topic))) { // which does not keep it
 			return x.routes[i].to
 		}
 	}

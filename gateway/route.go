@@ -35,7 +35,7 @@ func (s *shard) route(m *session.Message) {
 	switch {
 	case to >= inLog && m.QoS > 0:
 		if !s.store(m, to, client) {
-			s.count.willsLost++
+			s.notStored(client)
 		}
 		return // it comes back by the tail
 	case !s.uplink.add(m, client):

@@ -125,6 +125,24 @@ func (s *shard) store(m *session.Message, to store, client string) bool {
 	return true
 }
 
+// notStored answers for a message that there is no room to keep until it is stored. Publishers are paused long before, so it is a will, mostly.
+func (s *shard) notStored(client string) {
+	r := &s.storing.ref
+	if r.token == 0 {
+		s.count.willsLost++
+		return
+	}
+	r.taken = true
+	delete(s.storing.parts, r.token)
+	ack := storeAck{packetID: r.packetID, token: r.token, command: r.command, commands: r.commands, code: bus.StoreFull}
+	s.doSoon(func(s *shard) {
+		if sess := s.table.Get([]byte(client)); sess != nil {
+			ack.owner = epoll.Handle(sess.Owner())
+			s.answerStored([]byte(client), &ack)
+		}
+	})
+}
+
 // storeRelease has the marker stored that a packet id of a QoS 2 message was released.
 func (s *shard) storeRelease(sess *session.Session, packetID uint16) {
 	b := s.storing.take(s)
