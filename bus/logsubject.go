@@ -84,18 +84,6 @@ next:
 	return kept
 }
 
-// overlapping tells whether two of the subjects, with wildcards, can match the same subject.
-func overlapping(all []string) bool {
-	for i, s := range all {
-		for _, other := range all[i+1:] {
-			if subjectsMeet(s, other) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // subjectCovers tells whether a matches every subject that b, with wildcards itself, matches.
 func subjectCovers(a, b string) bool {
 	for {
@@ -105,23 +93,6 @@ func subjectCovers(a, b string) bool {
 		case x == ">":
 			return true
 		case y == ">", x != "*" && x != y:
-			return false
-		case !deeperA || !deeperB:
-			return deeperA == deeperB
-		}
-		a, b = moreA, moreB
-	}
-}
-
-// subjectsMeet tells whether some subject matches both a and b.
-func subjectsMeet(a, b string) bool {
-	for {
-		x, moreA, deeperA := strings.Cut(a, ".")
-		y, moreB, deeperB := strings.Cut(b, ".")
-		switch {
-		case x == ">", y == ">":
-			return true
-		case x != "*" && y != "*" && x != y:
 			return false
 		case !deeperA || !deeperB:
 			return deeperA == deeperB

@@ -54,12 +54,11 @@ func (q *received2) read(after uint64) {
 
 // take notes one event of a packet id.
 func (q *received2) take(s *stored) {
-	stores, id := strings.HasPrefix(s.subject, log2Subject), uint16(0)
+	stores, idOf := strings.HasPrefix(s.subject, log2Subject), released
 	if stores {
-		id = received(s)
-	} else {
-		id = released(s)
+		idOf = received
 	}
+	id := idOf(s)
 	if id == 0 {
 		return // not of a gateway: anybody on NATS may write there
 	}

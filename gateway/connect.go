@@ -140,7 +140,7 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	}
 	var record *opening
 	if in.Durable = s.gw.durable.keepsSessions() && (in.ExpirySec > 0 || !in.CleanStart); in.Durable {
-		ok := false
+		var ok bool
 		if record, ok = s.opens(c, d, q); !ok {
 			return
 		}

@@ -12,7 +12,7 @@ func (s *shard) claim(c *epoll.Conn, sess *session.Session, clean bool, record *
 	if x == nil || !x.timed.Load() && record == nil {
 		return
 	}
-	at := uint64(0)
+	var at uint64
 	if record != nil {
 		at = record.generation
 	} else {
