@@ -127,8 +127,11 @@ func (ts *tails) stir() {
 // stop waits for the goroutines, whose context has ended.
 func (ts *tails) stop() {
 	ts.mu.Lock() // nobody is in get any longer
+	all := len(ts.all)
 	ts.mu.Unlock()
-	ts.wait.Wait()
+	if all > 0 {
+		ts.wait.Wait()
+	}
 }
 
 func (t *tail) stir() {
