@@ -50,7 +50,7 @@ func TestDurableBuckets(t *testing.T) {
 	ready(t, b)
 	ctx := t.Context()
 	js := jetStream(t, s.Conn(t))
-	for _, name := range []string{"TG_sessions", "TG_retained", "TG_presence", "TG_gateways"} {
+	for _, name := range []string{"TG_sessions", "TG_retained"} {
 		kv, err := js.KeyValue(ctx, name)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)

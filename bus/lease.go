@@ -92,6 +92,11 @@ func (l *leaser) step(ctx context.Context) (err error) {
 		if err := l.store.ensureBuckets(ctx, replicas, &l.p.o); err != nil {
 			return err
 		}
+		if e := l.p.bus.server; e != nil {
+			if err := e.syncStreams(); err != nil {
+				return err
+			}
+		}
 		l.ready = true
 	}
 	if l.held && l.p.overflowed() {

@@ -57,7 +57,7 @@ func TestSyncStreamsFindsThem(t *testing.T) {
 	}
 	defer func() { _ = b.Close(context.Background()) }()
 	<-ready
-	for _, name := range []string{"TG_LOG", "KV_TG_sessions", "KV_TG_retained", "KV_TG_presence", "KV_TG_gateways"} {
+	for _, name := range []string{"TG_LOG", "KV_TG_sessions", "KV_TG_retained"} {
 		if _, err := os.Stat(filepath.Join(dir, "jetstream", "$G", "streams", name, "meta.inf")); err != nil {
 			t.Error(err)
 		}
