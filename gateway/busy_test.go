@@ -133,8 +133,8 @@ func TestWillCarriesItsOwnUser(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := m.Header.Get("TG"); got != want {
-			t.Errorf("the will %q says %q, want %q", m.Data, got, want)
+		if got := m.Header.Get("TG"); got != r.stored(want) {
+			t.Errorf("the will %q says %q, want %q", m.Data, got, r.stored(want))
 		}
 	}
 }

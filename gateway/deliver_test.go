@@ -125,8 +125,8 @@ func TestHeader(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := m.Header.Values("TG"); len(got) != 1 || got[0] != tc.want {
-			t.Errorf("client %q: TG %q, want %q", tc.id, got, tc.want)
+		if got := m.Header.Values("TG"); len(got) != 1 || got[0] != r.stored(tc.want) {
+			t.Errorf("client %q: TG %q, want %q", tc.id, got, r.stored(tc.want))
 		}
 		for name := range m.Header {
 			if name != "TG" && name != "TG-User" {
