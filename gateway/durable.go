@@ -132,6 +132,15 @@ func (x *durability) reached(stream uint16, seq uint64) { raise(&x.logAt[stream]
 // follows notes after what sequence number the tail of a stream brings all that is wanted here.
 func (x *durability) follows(stream uint16, after uint64) { raise(&x.tailFrom[stream], after) }
 
+// tailsFrom is that number of each stream.
+func (x *durability) tailsFrom() []uint64 {
+	from := make([]uint64, len(x.tailFrom))
+	for stream := range from {
+		from[stream] = x.tailFrom[stream].Load()
+	}
+	return from
+}
+
 // raise makes a number seq, if it was less.
 func raise(at *atomic.Uint64, seq uint64) {
 	for old := at.Load(); seq > old && !at.CompareAndSwap(old, seq); old = at.Load() {

@@ -64,6 +64,7 @@ func (f *following) update(x *interests) {
 		return
 	}
 	x.mu.Lock()
+	begins := !f.on
 	wanted, filter, done := f.shards > 0, x.plainFilter(), f.on == (f.shards > 0) && !f.moreWanted(x)
 	if !wanted {
 		f.on = false // before the tails end: who comes now is told to wait
@@ -83,10 +84,18 @@ func (f *following) update(x *interests) {
 	if !wanted {
 		return
 	}
+	var from []uint64
+	if begins {
+		from = f.gw.durable.tailsFrom()
+	}
 	x.mu.Lock()
 	f.on, f.filter = true, filter
+	gone := f.shards == 0
 	x.mu.Unlock()
-	f.each(func(s *shard) { s.fed() })
+	f.each(func(s *shard) { s.fed(from) })
+	if gone { // while they began
+		f.update(x)
+	}
 }
 
 func (f *following) each(do func(s *shard)) {
@@ -142,16 +151,35 @@ func (s *shard) feeds(change int) {
 	case before > 0 && f.filters == 0:
 		s.gw.interests.feed(-1)
 		f.on = false
+		if len(f.held) > 0 {
+			s.doSoon((*shard).unfed)
+		}
 	}
 }
 
-// fed: the tails run.
-func (s *shard) fed() {
+// fed: the tails run. from is where they began, by stream; nil if they were running.
+func (s *shard) fed(from []uint64) {
 	f := &s.feeding
 	if f.filters == 0 {
 		return
 	}
+	for stream, seq := range from {
+		s.tailAt[stream] = max(s.tailAt[stream], seq) // nothing older is to come, so who is fed has had it
+	}
 	f.on = true
+	s.goOnFed()
+}
+
+// unfed: nothing is to be fed any more. A SUBACK that waits for the tails, of filters that are gone, need not.
+func (s *shard) unfed() {
+	if s.feeding.filters == 0 {
+		s.goOnFed()
+	}
+}
+
+// goOnFed goes on with what waited for the tails.
+func (s *shard) goOnFed() {
+	f := &s.feeding
 	held, behind := f.held, f.behind
 	f.held, f.behind = nil, nil
 	for _, h := range held {
