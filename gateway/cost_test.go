@@ -184,7 +184,7 @@ func TestAllocationsWithNATS(t *testing.T) {
 	}
 	const bursts = 800
 	for qos := range byte(2) {
-		r := start(t)
+		r := start(t, memoryOnly)
 		r.nats() // or NATS would be given nothing
 		pub, sub := r.connect(mqtt.V311, r.ids("pub", 0, 1)[0]), r.connect(mqtt.V311, r.ids("sub", 0, 1)[0])
 		sub.subscribe(qos, "flow/x")

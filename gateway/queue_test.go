@@ -79,7 +79,7 @@ func TestQueuePolicies(t *testing.T) {
 		{"drop-newest", 100, 12, []string{"0", "1", "2"}, session.DropQueueBytes},
 	} {
 		t.Run(fmt.Sprint(tc.policy, tc.count, tc.bytes), func(t *testing.T) {
-			r := start(t, func(c *Config) {
+			r := start(t, memoryOnly, func(c *Config) {
 				c.Session.QueuePolicy, c.Session.QueueCountMax, c.Session.QueueBytesMax = tc.policy, tc.count, tc.bytes
 			})
 			r.away(mqtt.V5, "away")

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"strings"
@@ -78,10 +79,24 @@ func start(t *testing.T, mods ...func(c *Config)) *rig {
 // unrecorded switches presence off, for tests that look at everything that reaches NATS.
 func unrecorded(c *Config) { c.Presence.Records = false }
 
+// memoryOnly is for tests of queues and their limits, of costs, and of clients that do not wait for answers: what is acknowledged waits in memory.
+func memoryOnly(c *Config) { c.Durable.Default = "memory" }
+
+// durable tells that this run keeps QoS 1 and 2, and sessions, in NATS.
+func (r *rig) durable() bool { return r.gw.cfg.Durable.Default != "memory" }
+
+// waits waits until n messages wait in queues for devices that are away. In the log they do since they were acknowledged.
+func (r *rig) waits(n int) {
+	r.t.Helper()
+	if !r.durable() {
+		r.eventually(fmt.Sprint(n, " messages wait"), func() bool { return r.sum().queued == n })
+	}
+}
+
 // stored is a header TG of what a device said, as this rig's backends have it: marked if QoS 1 and 2 go into the log.
 func (r *rig) stored(tg string) string {
 	at := strings.IndexByte(tg, ' ')
-	if tg[0] == '0' || r.gw.cfg.Durable.Default == "memory" {
+	if tg[0] == '0' || !r.durable() {
 		return tg
 	}
 	return tg[:at] + "d" + tg[at:]

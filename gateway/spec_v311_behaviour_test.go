@@ -24,7 +24,7 @@ func Test_v311_MQTT_4_1_0_1(t *testing.T) { // all of the session's state is the
 	c.cut()
 	r.left(1)
 	p.gives(pubQoS1, "t", "four") // not sent yet
-	r.eventually("it waits", func() bool { return r.sum().queued == 1 })
+	r.waits(1)
 	var four *got
 	for range 3 {
 		c = r.device311("c", 0, accepted311Present)
@@ -167,7 +167,7 @@ func Test_v311_MQTT_4_5_0_1_Wire(t *testing.T) { // a message is given to every 
 	r.left(4)
 	p := r.clean311("p")
 	p.gives(pubQoS2, "t/x", "x")
-	r.eventually("it waits for those who are away", func() bool { return r.sum().queued == 4 })
+	r.waits(4)
 	for i, c := range all {
 		if i%2 == 0 {
 			c = r.device311(r.ids("s", i/4, 4)[i%4], 0, accepted311Present)

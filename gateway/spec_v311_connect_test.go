@@ -110,7 +110,7 @@ func Test_v311_MQTT_3_1_2_5_Wire(t *testing.T) { // QoS 1 and 2 are kept for an 
 		p.gives(pubQoS1, "u", "not subscribed")
 		p.cut()
 	}
-	r.eventually("both loops have it", func() bool { return r.sum().queued == 4 })
+	r.waits(4)
 	c = r.device311("c", 0, accepted311Present)
 	got := map[string]string{}
 	for range 4 {

@@ -136,8 +136,9 @@ func Test_v311_MQTT_3_3_4_1(t *testing.T) { // QoS 0: no answer, 1: PUBACK, 2: P
 	r := start(t)
 	c := r.clean311("c")
 	c.says(publish311(0, "t", 0, "x")+"\xc0\x00", "\xd0\x00")
-	c.says(publish311(pubQoS1, "t", 9, "x")+"\xc0\x00", puback(9), "\xd0\x00")
-	c.says(publish311(pubQoS2, "t", 9, "x")+"\xc0\x00", pubrec(9), "\xd0\x00")
+	c.says(publish311(pubQoS1, "t", 9, "x"), puback(9))
+	c.says(publish311(pubQoS2, "t", 9, "x"), pubrec(9))
+	c.silent()
 	c.says(publish311(pubQoS1, "t", 10, "")+publish311(pubQoS2, "t", 11, ""), puback(10), pubrec(11))
 }
 

@@ -136,7 +136,7 @@ func TestV31Session(t *testing.T) {
 	c.cut()
 	r.left(1)
 	p.gives(pubQoS2, "t", "queued")
-	r.eventually("it waits", func() bool { return r.sum().queued == 1 })
+	r.waits(1)
 	c = r.device31("c", 0)
 	c.answers(publish311(pubQoS1|pubDup, "t", id, "sent"))
 	c.write([]byte(puback(id)))

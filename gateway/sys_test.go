@@ -24,7 +24,7 @@ func sysValues(c *client, f func(told map[string]string) bool) map[string]string
 
 // TestSysTopics: a monitor gets every value at once, as retained messages, and then what changes.
 func TestSysTopics(t *testing.T) {
-	r := start(t, everySecondSys)
+	r := start(t, everySecondSys, memoryOnly)
 	r.eventually("the first look", func() bool { n, _ := r.gw.sys.kept.size(); return n > 0 })
 	m := r.connect(mqtt.V311, "monitor")
 	m.subscribe(0, "$SYS/broker/version")
