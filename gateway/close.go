@@ -17,6 +17,7 @@ func (s *shard) OnClose(c *epoll.Conn, why epoll.Cause) {
 		d.reason = reasonOfCause(why)
 	}
 	s.count.closed[d.reason]++
+	s.forgetOpening(c)
 	s.gone(c, d, &session.Event{Kind: session.Lost, KeepWill: d.reason != reasonNormal})
 	s.givePlace(d)
 	s.dropAliases(d)

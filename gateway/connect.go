@@ -139,9 +139,9 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 		in.Will = &will
 	}
 	var record *opening
-	if in.Durable = s.gw.durable.keepsSessions() && (in.ExpirySec > 0 || !in.CleanStart); in.Durable {
+	if in.Durable = s.gw.durable.keepsSessions() && (in.ExpirySec > 0 || !in.CleanStart); in.Durable || len(s.openings) > 0 {
 		var ok bool
-		if record, ok = s.opens(c, d, q); !ok {
+		if record, ok = s.opens(c, d, q, in.Durable); !ok {
 			return
 		}
 	}

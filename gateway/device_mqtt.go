@@ -29,6 +29,9 @@ func (s *shard) onPackets(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 		}
 		if d.awaits || s.mustWait(c) {
 			d.partialSec = 0
+			if d.awaits && len(p) > waitBytesMax {
+				c.PauseRead()
+			}
 			return p
 		}
 		if d.state == stateLive && mqtt.Type(packet[0]>>4) == mqtt.TypePublish && s.full() {

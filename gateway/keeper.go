@@ -26,6 +26,7 @@ type keeper struct {
 	held    []*heldSuback
 	ready   []*heldSuback // wait for the write under way
 	savedAt uint32        // NowSec of the last write
+	next    *opening      // a CONNECT that waits for the write under way
 
 	reading bool   // messages that were missed are being read
 	stream  uint16 // that is read next
@@ -94,6 +95,7 @@ func (s *shard) save(k *keeper, held *heldSuback) {
 func (s *shard) saved(k *keeper, token uint32, base, revision uint64, err error) {
 	k.saving = false
 	s.saving--
+	defer s.beginNext(k)
 	if keeperOf(k.sess) != k {
 		return
 	}

@@ -17,11 +17,16 @@ import (
 
 // opening is a CONNECT that waits for its record, and the record once it is there.
 type opening struct {
+	of         epoll.Handle // the connection
 	id         []byte
 	generation uint64
-	adopts     bool // nobody connects: the session's gateway died
-	waited     bool // for another gateway to write the record
-	clean      bool // clean start: what the record said does not count
+	phase      openingPhase
+	durable    bool   // else there is no record to wait for, only those before
+	lined      bool   // it has waited for its turn
+	known      uint64 // revision of the record as a session here has it, 0: none
+	adopts     bool   // nobody connects: the session's gateway died
+	waited     bool   // for another gateway to write the record
+	clean      bool   // clean start: what the record said does not count
 	err        error
 
 	revision uint64   // of the record that is ours now
@@ -31,21 +36,36 @@ type opening struct {
 	received []uint16 // packet ids of QoS 2 messages of the device that the log has and the record may not know
 }
 
+// openingPhase is how far an opening is.
+type openingPhase uint8
+
+const (
+	openingWaits  openingPhase = iota // for its turn
+	openingBegins                     // its record is being claimed
+	openingHere                       // CONNECT is about to be answered
+)
+
 // errOlder says that a newer connection has the client id.
 var errOlder = errors.New("a newer connection has this client id")
 
-// openTries is how often a record is claimed when others write it at the same time.
-const openTries = 8
+// openTries is how often a record is claimed when other gateways write it at the same time, openPauseMax the longest pause before a try.
+const (
+	openTries    = 40
+	openPauseMax = 20 * time.Millisecond
+)
 
 // openSec is how long a CONNECT waits for its record.
 const openSec = 8
 
-// opens returns the record of a session once it is here; until then CONNECT waits for it. false: it waits, or the connection was refused.
-func (s *shard) opens(c *epoll.Conn, d *device, q *mqtt.Connect) (o *opening, ok bool) {
+// opens returns the record of a session once it is here, nil for a session that is none; until then, and until CONNECTs of the same client
+// id that came before are answered, CONNECT waits. false: it waits, or the connection was refused.
+func (s *shard) opens(c *epoll.Conn, d *device, q *mqtt.Connect, durable bool) (o *opening, ok bool) {
 	h := c.Handle()
 	if o = s.openings[h]; o != nil {
-		delete(s.openings, h)
+		s.endTurn(o)
 		switch {
+		case !o.durable:
+			return nil, true
 		case o.err == nil:
 			return o, true
 		case errors.Is(o.err, errOlder):
@@ -55,27 +75,32 @@ func (s *shard) opens(c *epoll.Conn, d *device, q *mqtt.Connect) (o *opening, ok
 		}
 		return nil, false
 	}
-	o = &opening{generation: s.gw.generation(), clean: q.CleanStart, id: append([]byte(nil), q.ClientID...)}
+	if !durable && s.turns[string(q.ClientID)] == nil {
+		return nil, true
+	}
+	o = &opening{of: h, generation: s.gw.generation(), durable: durable, clean: q.CleanStart, id: bytes.Clone(q.ClientID)}
 	s.openings[h] = o
-	if x := s.gw.claims; x != nil {
+	if x := s.gw.claims; x != nil && durable {
 		x.add(string(o.id), o.generation, o.clean) // who has it now may write down the last of it
 	}
-	d.awaits, d.lastSec = true, s.loop.NowSec()
-	c.PauseRead()
+	d.awaits, d.lastSec = true, s.loop.NowSec() // it is read further, so that its end is seen
 	s.arm(c, d)
-	s.gw.openRecord(o, openTries, func() {
-		s.doSoon(func(s *shard) { s.opened(h) })
-	})
+	if o.lined = !s.lineUp(o); !o.lined {
+		o.phase = openingBegins
+		s.begin(o)
+	}
 	return nil, false
 }
 
 // opened goes on with a CONNECT whose record is there.
-func (s *shard) opened(h epoll.Handle) {
-	c := s.loop.Conn(h)
-	if c == nil || c.Closing() || !s.devices.At(c.Slot()).awaits {
-		delete(s.openings, h)
+func (s *shard) opened(o *opening) {
+	o.phase = openingHere
+	if !s.awaited(o) {
+		s.endTurn(o)
+		s.keepClaim(o)
 		return
 	}
+	c := s.loop.Conn(o.of)
 	d := s.devices.At(c.Slot())
 	d.awaits = false
 	if d.loggingIn() {
@@ -123,8 +148,8 @@ func (g *Gateway) openRecord(o *opening, tries int, done func()) {
 			g.claimRecord(o, flags, tries, done)
 			return
 		}
-		if generation > o.generation && tries < openTries {
-			o.err = errOlder // it was claimed while we tried: by a connection that came after ours
+		if generation > o.generation && (tries < openTries || o.lined) {
+			o.err = errOlder // it was claimed while we tried or waited: by a connection that came after ours
 			done()
 			return
 		}
@@ -132,7 +157,7 @@ func (g *Gateway) openRecord(o *opening, tries int, done func()) {
 			g.passed(generation) // clocks differ
 			o.generation = g.generation()
 		}
-		if g.mayBeHandedOver(o, flags, value) {
+		if r.Revision != o.known && g.mayBeHandedOver(o, flags, value) {
 			o.waited = true
 			time.AfterFunc(handoverTime, func() { g.openRecord(o, tries, done) })
 			return
@@ -175,7 +200,7 @@ func (g *Gateway) claimRecord(o *opening, flags byte, tries int, done func()) {
 	g.bus.SaveSession(o.id, value, o.before, 0, func(revision uint64, err error) {
 		switch {
 		case errors.Is(err, bus.ErrFenced):
-			g.openRecord(o, tries-1, done)
+			tryAgain(tries, func() { g.openRecord(o, tries-1, done) })
 			return
 		case err != nil:
 			o.err = err

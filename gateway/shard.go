@@ -60,6 +60,7 @@ type shard struct {
 
 	feeding   feeding
 	openings  map[epoll.Handle]*opening // CONNECTs that wait for the record of their session
+	turns     map[string][]*opening     // the same by client id, in the order they came: the first has its turn
 	tailAt    []uint64                  // by stream: the last that its tail has brought here
 	saving    int                       // records under way to NATS
 	checkFrom uint32                    // connections from this slot on are next to have their records written
@@ -133,7 +134,7 @@ func newShard(g *Gateway, index int) (*shard, error) {
 		holding: map[epoll.Handle]int{}, interests: map[string]*shardInterest{}, interestByID: map[uint32]*shardInterest{},
 		replays: map[*session.Subscription]*replay{}, replaysWaiting: map[*session.Session][]*replay{},
 		rewrites: newRewriteRules(g.cfg.TopicRewrite),
-		openings: map[epoll.Handle]*opening{}, tailAt: make([]uint64, len(g.durable.logAt)),
+		openings: map[epoll.Handle]*opening{}, turns: map[string][]*opening{}, tailAt: make([]uint64, len(g.durable.logAt)),
 	}
 	limits := sessionLimits(&g.cfg, g.bounds)
 	limits.Strategy, limits.GroupStrategies = g.interests.shared.usual, g.interests.shared.named
