@@ -9,12 +9,13 @@ type extra struct {
 }
 
 // durable is what a session is owed from streams, and what of it is in its record. Nothing here grows with the messages of a stream:
-// places in it say what was taken, and what is under way is in the window. 88 bytes.
+// places in it say what was taken, and what is under way is in the window. 96 bytes.
 type durable struct {
 	log     position   // of stream 0
 	others  []position // of the other streams that it has a cursor of
 	work    *work      // nil: none
 	kept    any        // the caller's
+	logAt   uint64     // the log had reached it before what the device publishes next
 	token   uint32     // of the last snapshot
 	lastID  uint16     // packet id given out last to a logged message of QoS 2
 	behind  bool

@@ -68,7 +68,7 @@ func (e *entry) phase() phase {
 
 // inbound is a message from the device that is not done. 16 bytes.
 type inbound struct {
-	what   uint64 // durable sessions: QoS 1 a hash of the message, QoS 2 a place in the log before which it is not
+	what   uint64 // durable sessions: QoS 1 a hash of the message, QoS 2 a place in the log after which it is
 	token  uint32
 	id     uint16
 	reason uint8

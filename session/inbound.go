@@ -24,7 +24,7 @@ func (s *Session) onPublish(ev *Event, out *Out) {
 	switch {
 	case ev.QoS == 2:
 		if d != nil {
-			in.what = d.log.cursor
+			in.what = d.logAt
 		}
 		f.recs.push(in)
 	default:

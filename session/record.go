@@ -12,6 +12,9 @@ type Kept struct {
 	// Received are the packet ids of the QoS 2 messages that the device published and did not release, as the log has them since
 	// RecordInfo.LogPos. They count when the record is not clean.
 	Received []uint16
+	// LogAt is what the log is known to have reached, 0: nothing is known. A record may know of more than there is, when the log lost its
+	// end with the power.
+	LogAt uint64
 	// Open says that somebody took the session over after the record was written, and wrote none: a clean record is not clean then.
 	Open bool
 }
@@ -173,7 +176,7 @@ func (s *Session) recordFilters(r *record) {
 // recordInbound writes what the device published and did not release. While more of it is under way to a store, who goes on with the
 // session has to look there.
 func (s *Session) recordInbound(r *record) {
-	r.logPos = s.durable().log.cursor
+	r.logPos = s.LogPos()
 	if s.state != live {
 		r.flags |= recordClean
 	}
@@ -181,7 +184,6 @@ func (s *Session) recordInbound(r *record) {
 	if f == nil || f.recs.n == 0 {
 		return
 	}
-	r.logPos = f.recs.at(0).what
 	for i := range f.recs.len() {
 		in := f.recs.at(i)
 		if !in.has(inTaken) {
@@ -260,6 +262,9 @@ func (t *Table) Restore(nowSec uint32, c *Connect, kept Kept, owner uint64, out 
 		if s.durable().behind = true; r.flags&recordClean == 0 || kept.Open {
 			r.received = append(r.received[:0], kept.Received...)
 		}
+		if kept.LogAt != 0 {
+			r.logPos = min(r.logPos, kept.LogAt)
+		}
 		s.restore(r, kept.WallSec, out)
 	}
 	return s, present, nil
@@ -297,6 +302,7 @@ func (s *Session) restore(r *record, wallSec uint32, out *Out) {
 		}
 		again = again[p.again:]
 	}
+	d.logAt = r.logPos
 	s.restoreFilters(r, out)
 	s.restoreFlow(r)
 	// Ids that are not in the record may be held by the device too, of messages that are lost; it is unlikely that it holds these.

@@ -31,6 +31,7 @@ func someRecords(t testing.TB) [][]byte {
 		m := Message{Topic: []byte("a"), Payload: []byte("x"), QoS: uint8(1 + i%2), Seq: 80 + i*300, Stream: uint16(i % 3)}
 		s.Step(1, &Event{Kind: Deliver, Msg: &m, QoS: 2}, &out)
 	}
+	s.LogIsAt(980)
 	for id := uint16(1); id < 4; id++ {
 		s.Step(1, &Event{Kind: Publish, PacketID: id, QoS: 2, Msg: &Message{Topic: []byte("u"), QoS: 2}}, &out)
 		s.Step(1, &Event{Kind: Accepted, PacketID: id, Logged: true}, &out)

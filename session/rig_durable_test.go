@@ -26,6 +26,8 @@ func (r *rig) recordCommand(t *testing.T, a *args) {
 	case "forget":
 		r.table.Forget(s, &r.out)
 		r.flush("")
+	case "log":
+		s.LogIsAt(uint64(a.parse(a.word(2))))
 	case "seen":
 		s.SeenUpTo(stream, uint64(a.parse(a.word(2))))
 	case "caughtup":
@@ -34,7 +36,7 @@ func (r *rig) recordCommand(t *testing.T, a *args) {
 }
 
 func (r *rig) restore(a *args, c *Connect, owner uint64) (*Session, bool) {
-	k := Kept{Record: r.store[a.word(1)], WallSec: r.began + r.nowSec}
+	k := Kept{Record: r.store[a.word(1)], WallSec: r.began + r.nowSec, LogAt: uint64(a.num("log", 0))}
 	for id := range strings.SplitSeq(a.named["received"], ",") {
 		if id != "" {
 			k.Received = append(k.Received, uint16(a.parse(id)))

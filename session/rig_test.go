@@ -27,6 +27,7 @@ import (
 //	restore pump-7 received=4,5                as open, from the stored record
 //	forget pump-7
 //	seen pump-7 12, caughtup pump-7            SeenUpTo, CaughtUp; streams other than the log as stream=1
+//	log pump-7 12                              LogIsAt
 //
 // A command after "~" yields nothing: it prepares what the conversation is about.
 type rig struct {
@@ -180,7 +181,7 @@ func (r *rig) command(t *testing.T, line string) {
 		r.flush("")
 	case "open", "restore":
 		r.open(a)
-	case "save", "kill", "forget", "seen", "caughtup":
+	case "save", "kill", "forget", "seen", "log", "caughtup":
 		r.recordCommand(t, a)
 	case "message":
 		r.message(a)

@@ -59,7 +59,7 @@ func (d *worldDevice) takeOver(c *Connect, have *Session) (*Session, bool) {
 		d.drop()
 	}
 	w.saw["restore"]++
-	k := Kept{Record: w.store[d.id], WallSec: w.wall}
+	k := Kept{Record: w.store[d.id], WallSec: w.wall, LogAt: uint64(w.rnd.IntN(int(w.end[0]) + 1))}
 	info, err := ReadRecord(k.Record)
 	if err != nil {
 		w.fail("%v", err)
@@ -99,6 +99,9 @@ func (d *worldDevice) drop() {
 func (d *worldDevice) step(s *Session, ev *Event) {
 	w := d.w
 	logged := ev.Kind == Deliver && ev.Msg.Seq > 0
+	if ev.Kind == Publish && w.rnd.IntN(4) > 0 {
+		s.LogIsAt(w.end[0])
+	}
 	s.Step(w.now(), ev, &w.out)
 	o := &w.out
 	if logged && o.Drops[DropQueueFull]+o.Drops[DropQueueBytes]+o.Drops[DropTableBytes] > 0 {
@@ -150,7 +153,7 @@ func seqOf(ev *Event) place {
 
 func (d *worldDevice) save() {
 	s := d.w.table.Get([]byte(d.id))
-	if s == nil || d.snap == 0 && !d.wants && (!s.Changed() || d.w.rnd.IntN(3) > 0) {
+	if s == nil || d.snap == 0 && !d.wants && (!s.Changed() || d.w.rnd.IntN(3) > 0) && d.w.rnd.IntN(6) > 0 {
 		return
 	}
 	if d.snap != 0 { // another snapshot before the first is stored: this one counts, though the other may arrive as well
@@ -172,6 +175,9 @@ func (d *worldDevice) save() {
 func (d *worldDevice) snapshot() {
 	s := d.w.table.Get([]byte(d.id))
 	d.wants = false
+	if d.w.rnd.IntN(4) > 0 {
+		s.LogIsAt(d.w.end[0])
+	}
 	d.record, d.snap = s.AppendRecord(nil, d.w.now(), d.w.wall)
 	var r record
 	if err := r.parse(d.record); err != nil {
