@@ -37,6 +37,7 @@ type Bus struct {
 	peers   *peers
 	durable *durable // nil without Options.Durable
 	words   *peers
+	seen    logSeen
 	stop    context.CancelFunc // ends both links
 
 	retained *retained

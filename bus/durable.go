@@ -166,6 +166,7 @@ func (d *durable) tell(err error) {
 	d.mu.Unlock()
 	d.bus.wakeStorers() // one stream may be there while another is not
 	if err == nil && !was {
+		d.bus.LogEnd(0, func(uint64, error) {}) // for LogSeen
 		d.bus.options.OnReady()
 	}
 }

@@ -27,7 +27,9 @@ type logRead struct {
 	after    uint64
 	count    int
 	bytes    int
-	natural  []string                                              // the subjects without prefixes; nil: it does not read from windows
+	natural  []string                                              // the subjects without prefixes; nil: it reads from windows by subjects, or not at all
+	probe    string                                                // of a client's QoS 2 messages: those of the subjects without which the others say nothing
+	ends     uint64                                                // where those end, 0: the leader is asked
 	inner    bool                                                  // it fills a window, as a part of another read
 	done     func(msgs []stored, upTo uint64, cut bool, err error) // cut: there is more before the end of the stream
 
@@ -43,6 +45,7 @@ type part struct {
 	msgs    []stored
 	bytes   int
 	next    uint64 // everything below is known
+	last    uint64 // there is nothing behind that the read wants
 	cut     bool   // stopped by count or bytes
 	kept    int    // messages when the present question began
 	from    uint64 // next when it began
@@ -111,13 +114,51 @@ func (l *logRead) begin(info streamInfo, err error) {
 		return
 	}
 	l.info = info
-	if l.natural != nil && l.archive.reads.running >= shareReads {
+	if l.probe != "" && l.ends == 0 {
+		l.lookFor(l.probe)
+		return
+	}
+	l.open()
+}
+
+// lookFor asks the leader for the last message of a subject: without one that is later than what is known, the read has an end. It is found
+// through JetStream's index of subjects, however far back the read would begin.
+func (l *logRead) lookFor(subject string) {
+	l.ask(&question{
+		subject: apiPrefix + "STREAM.MSG.GET." + l.stream, patience: l.archive.patience,
+		payload: getRequest{LastFor: subject}.encode(),
+		fail:    func(err error) { l.finish(nil, 0, false, err) },
+		answer: func(m *nats.Msg) sequel {
+			s, e, v := readGot(m)
+			switch {
+			case v == again:
+				return again
+			case e != nil && e.ErrCode != errNoMessage:
+				l.finish(nil, 0, false, e)
+			case e != nil || s.seq <= l.after:
+				l.finish(nil, l.info.last, false, nil)
+			default:
+				l.ends = s.seq
+				l.open()
+			}
+			return finished
+		},
+	})
+}
+
+// open reads every subject.
+func (l *logRead) open() {
+	info := l.info
+	if (l.natural != nil || l.probe != "") && l.archive.reads.running >= shareReads {
 		l.archive.reads.windows.pick(l, max(l.after, info.first-1), nil, 0)
 		return
 	}
 	l.left = len(l.subjects)
 	for _, s := range l.subjects {
-		p := &part{subject: s, next: max(l.after+1, info.first)}
+		p := &part{subject: s, next: max(l.after+1, info.first), last: info.last}
+		if s == l.probe {
+			p.last = min(l.ends, info.last)
+		}
 		l.parts = append(l.parts, p)
 	}
 	for _, p := range l.parts {
@@ -243,7 +284,7 @@ func (l *logRead) ended(p *part, m *nats.Msg, code string) sequel {
 
 // confirm asks the leader for the next message of a part: there is none up to the end, or it is one more.
 func (l *logRead) confirm(p *part) {
-	if p.next > l.info.last {
+	if p.next > p.last {
 		l.settle()
 		return
 	}

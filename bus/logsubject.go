@@ -54,6 +54,11 @@ func plainSubject(stream uint16, subject string) (string, bool) {
 	return s, ok
 }
 
+// ofClient tells whether a subject of the log is one that ReceivedQoS2 asks for. No natural subject is.
+func ofClient(subject string) bool {
+	return strings.HasPrefix(subject, log2Subject) || strings.HasPrefix(subject, relSubject)
+}
+
 // streamSubjects returns the subjects under which a stream has what matches one of the topic filters. None covers another.
 func streamSubjects(stream uint16, filters [][]byte) []string {
 	var all []string

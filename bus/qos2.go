@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -8,7 +9,8 @@ import (
 
 // ReceivedQoS2 tells the packet ids of a client whose QoS 2 messages were stored after a sequence of the log and are not released, in the order in
 // which they were stored, and the sequence up to which that is known. done runs once, on a bus goroutine, with ids to keep; errors are those of
-// ReplayLog, and ErrSubjectTooLong. Safe from any goroutine, never blocks.
+// ReplayLog, and ErrSubjectTooLong. It costs one small question to the leader when nothing of the client was stored since, wherever that is; otherwise
+// the more the further the end of the log is, but for many clients at once hardly more than for one. Safe from any goroutine, never blocks.
 func (b *Bus) ReceivedQoS2(client []byte, after uint64, done func(ids []uint16, upTo uint64, err error)) {
 	a := b.archive
 	key := string(AppendClientKey(nil, client))
@@ -29,27 +31,31 @@ type received2 struct {
 	archive  *archive
 	subjects []string
 	ids      []uint16 // stored and not released so far
+	ends     uint64   // of the first read, 0: the leader tells where what is stored ends
 	done     func(ids []uint16, upTo uint64, err error)
 }
 
 func (q *received2) read(after uint64) {
-	q.archive.reads.start(&logRead{
+	l := &logRead{
 		stream: streamLog, subjects: q.subjects, after: after, count: runMax, bytes: replayBytesDefault,
-		done: func(msgs []stored, upTo uint64, cut bool, err error) {
-			if err != nil {
-				q.done(nil, 0, err)
-				return
-			}
-			for i := range msgs {
-				q.take(&msgs[i])
-			}
-			if cut {
-				q.read(upTo)
-				return
-			}
-			q.done(q.ids, upTo, nil)
-		},
-	})
+		probe: q.subjects[0], ends: q.ends,
+	}
+	l.done = func(msgs []stored, upTo uint64, cut bool, err error) {
+		if err != nil {
+			q.done(nil, 0, err)
+			return
+		}
+		for i := range msgs {
+			q.take(&msgs[i])
+		}
+		if cut {
+			q.ends = math.MaxUint64 // there may be more by now
+			q.read(upTo)
+			return
+		}
+		q.done(q.ids, upTo, nil)
+	}
+	q.archive.reads.start(l)
 }
 
 // take notes one event of a packet id.

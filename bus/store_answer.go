@@ -119,9 +119,7 @@ func (s *Storer) answered(k int, m *nats.Msg) {
 		s.confirm(&a)
 	default:
 		r.settle(k, roundStored)
-		if a.Duplicate {
-			s.bus.count.storeDuplicates.Add(1)
-		}
+		s.stored(&a)
 	}
 	r.over = r.over || r.open == 0
 }
@@ -130,9 +128,7 @@ func (s *Storer) answered(k int, m *nats.Msg) {
 func (s *Storer) confirm(a *storeAnswer) {
 	r := &s.round
 	r.over = true
-	if a.Duplicate {
-		s.bus.count.storeDuplicates.Add(1)
-	}
+	s.stored(a)
 	if a.Seq == 0 && a.Count > 0 {
 		r.doubled = true
 		return
@@ -140,6 +136,15 @@ func (s *Storer) confirm(a *storeAnswer) {
 	for k := 1; k <= int(min(a.Count, uint64(len(r.codes)))); k++ {
 		r.settle(k, roundStored)
 	}
+}
+
+// stored notes what else JetStream says of messages that it stored. The sequence of a repetition is no news.
+func (s *Storer) stored(a *storeAnswer) {
+	if a.Duplicate {
+		s.bus.count.storeDuplicates.Add(1)
+		return
+	}
+	s.bus.seen.raise(s.round.stream, a.Seq)
 }
 
 // settle says what became of message k, if that is not known.

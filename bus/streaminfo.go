@@ -61,6 +61,9 @@ func (a *archive) askInfo(stream string, i *infoAsk) {
 			case r.Error != nil:
 				tell(streamInfo{}, r.Error)
 			default:
+				if stream == streamLog {
+					a.bus.seen.raise(0, r.State.LastSeq)
+				}
 				tell(streamInfo{first: r.State.FirstSeq, last: r.State.LastSeq, direct: r.Config.AllowDirect}, nil)
 			}
 			return v

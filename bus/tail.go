@@ -209,6 +209,7 @@ func (t *tail) advance(version, last uint64) bool {
 		return false
 	}
 	t.last = max(t.last, last)
+	t.bus.seen.raise(t.stream, last)
 	return true
 }
 

@@ -24,12 +24,13 @@ type window struct {
 	most       uint64 // it may grow up to here
 	msgs       []stored
 	bytes      int
-	sorted     []entry // of msgs, by subject and then by sequence
+	sorted     []entry // of msgs, by natural subject and then by sequence
+	clients    []entry // of msgs, those that ReceivedQoS2 looks for, by the subject that the log has
 	filling    bool
 	waiting    []func(error) // called when upTo has grown or nothing more came
 }
 
-// entry is one message of a window under its natural subject.
+// entry is one message of a window under one of its subjects.
 type entry struct {
 	subject string
 	at      int // in msgs
@@ -61,7 +62,7 @@ func (ws *windows) pick(l *logRead, at uint64, got []stored, size int) {
 		})
 		return
 	}
-	for _, i := range w.matches(l.natural) {
+	for _, i := range w.matches(l) {
 		s := w.msgs[i]
 		if s.seq <= at || s.seq > l.info.last {
 			continue
@@ -144,29 +145,39 @@ func (ws *windows) add(w *window, msgs []stored, upTo uint64) {
 	if w.stream == streamLog {
 		users = 0
 	}
-	w.sorted = w.sorted[:0]
+	w.sorted, w.clients = w.sorted[:0], w.clients[:0]
 	for i := range w.msgs {
-		if s, ok := plainSubject(users, w.msgs[i].subject); ok {
+		subject := w.msgs[i].subject
+		if s, ok := plainSubject(users, subject); ok {
 			w.sorted = append(w.sorted, entry{s, i})
 		}
+		if users == 0 && ofClient(subject) {
+			w.clients = append(w.clients, entry{subject, i})
+		}
 	}
-	slices.SortFunc(w.sorted, func(a, b entry) int {
-		return cmp.Or(strings.Compare(a.subject, b.subject), cmp.Compare(a.at, b.at))
-	})
+	for _, list := range [][]entry{w.sorted, w.clients} {
+		slices.SortFunc(list, func(a, b entry) int {
+			return cmp.Or(strings.Compare(a.subject, b.subject), cmp.Compare(a.at, b.at))
+		})
+	}
 }
 
-// matches returns the messages that match one of the subjects, in order, each once.
-func (w *window) matches(subjects []string) []int {
+// matches returns the messages that match one of a read's subjects, in order, each once.
+func (w *window) matches(l *logRead) []int {
 	var found []int
+	sorted, subjects := w.sorted, l.natural
+	if l.probe != "" {
+		sorted, subjects = w.clients, l.subjects
+	}
 	for _, pattern := range subjects {
 		prefix := pattern
 		if i := strings.IndexAny(pattern, "*>"); i >= 0 {
 			prefix = pattern[:i] // perhaps within a token that has the letter itself: then it is only shorter than need be
 		}
-		i, _ := slices.BinarySearchFunc(w.sorted, prefix, func(e entry, p string) int { return strings.Compare(e.subject, p) })
-		for ; i < len(w.sorted) && strings.HasPrefix(w.sorted[i].subject, prefix); i++ {
-			if subjectCovers(pattern, w.sorted[i].subject) {
-				found = append(found, w.sorted[i].at)
+		i, _ := slices.BinarySearchFunc(sorted, prefix, func(e entry, p string) int { return strings.Compare(e.subject, p) })
+		for ; i < len(sorted) && strings.HasPrefix(sorted[i].subject, prefix); i++ {
+			if subjectCovers(pattern, sorted[i].subject) {
+				found = append(found, sorted[i].at)
 			}
 		}
 	}
