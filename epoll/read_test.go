@@ -133,6 +133,22 @@ func TestResetDuringPauseEndsTheConnection(t *testing.T) {
 	}
 }
 
+func TestPeerEndedDuringPause(t *testing.T) {
+	r := newRig(t, Options{})
+	c, p := r.tcp()
+	r.data = func(c *Conn, p []byte) []byte { c.PauseRead(); return p }
+	p.send([]byte("abc"))
+	r.tick()
+	p.send([]byte("def"))
+	if c.PeerEnded() {
+		t.Fatal("the peer is there")
+	}
+	p.shutWrite()
+	if !c.PeerEnded() {
+		t.Fatal("the peer is gone, and its last bytes unread")
+	}
+}
+
 // ResumeRead within OnData must not spin in the tick.
 func TestResumeInsideOnDataComesNextTick(t *testing.T) {
 	r := newRig(t, Options{})

@@ -45,7 +45,10 @@ func (s *shard) adoptSession(o *opening) {
 		in.Will = &info.Will
 	}
 	s.out.Reset()
-	sess, _, err := s.table.Restore(now, &in, session.Kept{Record: o.value, WallSec: wallSec(), Received: o.received, Open: o.open}, elsewhere, &s.out)
+	kept := session.Kept{
+		Record: o.value, WallSec: wallSec(), Received: o.received, Open: o.open, LogAt: s.gw.durable.at(uint16(inLog)),
+	}
+	sess, _, err := s.table.Restore(now, &in, kept, elsewhere, &s.out)
 	if err != nil || sess == nil {
 		s.out.Reset()
 		return

@@ -23,10 +23,12 @@ func (s *shard) catchUp(sess *session.Session) {
 		return // what it does next, reading or acknowledging, brings us back
 	}
 	filters := plainFilters(sess)
-	if len(filters) == 0 || !s.followed(sess) {
-		if len(filters) == 0 {
-			s.caughtUp(k)
-		}
+	if len(filters) == 0 {
+		s.beginAt(sess) // it misses nothing
+		sess.CaughtUp()
+		return
+	}
+	if !s.followed(sess) {
 		return // the end of a SUBSCRIBE that waits for NATS brings us back
 	}
 	stream := k.stream
@@ -61,6 +63,15 @@ func plainFilters(sess *session.Session) (filters [][]byte) {
 		return true
 	})
 	return filters
+}
+
+// hasPlainFilter tells whether streams are read for a session.
+func hasPlainFilter(sess *session.Session) (has bool) {
+	sess.EachSubscription(func(sub *session.Subscription) bool {
+		has = sub.Share == ""
+		return !has
+	})
+	return has
 }
 
 // followed tells whether the tails run, so that what is stored from now on comes by them; otherwise the session goes on when they do.

@@ -220,7 +220,7 @@ func (s *shard) onPublish(c *epoll.Conn, d *device, p *mqtt.Packet, ev *session.
 		return s.step(c, d, ev)
 	}
 	ref := &s.storing.ref
-	*ref = storeRef{packetID: p.PacketID, token: s.storing.next(), exactly: p.QoS == 2 && keeperOf(d.sess) != nil}
+	*ref = storeRef{packetID: p.PacketID, token: s.storing.next(), exactly: p.QoS == 2 && s.publishesExactly(d.sess)}
 	token := ref.token
 	ev.Token = token
 	goesOn := s.step(c, d, ev)

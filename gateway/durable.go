@@ -44,6 +44,7 @@ type durability struct {
 	sessions  bool            // persistent sessions are records
 	without   atomic.Bool     // nothing is stored: NATS has no JetStream, and that is fine
 	logAt     []atomic.Uint64 // by stream: the last sequence number heard of
+	logSeen   func() uint64   // of the log, what the bus has heard of; nil before there is one
 	tailFrom  []atomic.Uint64 // by stream: the tail brings what is wanted here and later than that
 	clock     atomic.Uint64   // the last generation, where there are no claims
 	saves     atomic.Int64    // records on their way to NATS
@@ -148,7 +149,12 @@ func raise(at *atomic.Uint64, seq uint64) {
 }
 
 // at is the last sequence number of a stream that was heard of.
-func (x *durability) at(stream uint16) uint64 { return x.logAt[stream].Load() }
+func (x *durability) at(stream uint16) uint64 {
+	if stream == uint16(inLog) && x.logSeen != nil {
+		return max(x.logSeen(), x.logAt[stream].Load())
+	}
+	return x.logAt[stream].Load()
+}
 
 // parseStoreRoute reads an entry of Durable.Routes. The filter may have = in it.
 func parseStoreRoute(entry string) (filter string, to store, stream string, err error) {

@@ -168,6 +168,7 @@ func (g *Gateway) openBus() (err error) {
 	if g.bus, err = bus.Open(context.Background(), o); err != nil {
 		return err
 	}
+	g.durable.logSeen = g.bus.LogSeen
 	if s := g.bus.Status(); !s.Connected() {
 		g.log.Warn().Err(s.Err).Msg("NATS cannot be reached yet; trying again until it can")
 	}

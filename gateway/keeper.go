@@ -27,6 +27,8 @@ type keeper struct {
 	ready   []*heldSuback // wait for the write under way
 	savedAt uint32        // NowSec of the last write
 	next    *opening      // a CONNECT that waits for the write under way
+	logPos  uint64        // from where on who takes over reads the log for QoS 2 of the device, as the last write says
+	exactly bool          // the device has published with QoS 2 since that
 
 	reading bool   // messages that were missed are being read
 	stream  uint16 // that is read next
@@ -48,13 +50,18 @@ func keeperOf(sess *session.Session) *keeper {
 
 // appendRecord is the record of a session.
 func (s *shard) appendRecord(k *keeper) (value []byte, token uint32) {
+	k.sess.LogIsAt(s.gw.durable.at(uint16(inLog)))
 	head := append(binary.BigEndian.AppendUint64(nil, k.generation), 0)
 	return k.sess.AppendRecord(head, s.loop.NowSec(), wallSec())
 }
 
-// seen moves the cursor of a session that misses nothing to where the tails are.
+// seen moves the cursor of a session that misses nothing to where the tails are; of one that wants nothing from streams, to where these are.
 func (s *shard) seen(sess *session.Session) {
 	if sess.Owner() == 0 || sess.Behind() {
+		return
+	}
+	if !hasPlainFilter(sess) {
+		s.beginAt(sess)
 		return
 	}
 	for stream, seq := range s.tailAt {
@@ -76,6 +83,7 @@ func (s *shard) save(k *keeper, held *heldSuback) {
 	k.ready, k.held = k.held, k.ready[:0]
 	s.seen(k.sess)
 	value, token := s.appendRecord(k)
+	k.logPos, k.exactly = k.sess.LogPos(), false
 	base := k.revision
 	k.savedAt = s.loop.NowSec()
 	ttl := uint32(0)
@@ -191,6 +199,32 @@ const (
 	checkpointMax = 500
 )
 
+// publishesExactly notes that a device publishes with QoS 2; true: its session is kept, so that the message is stored with its packet id.
+func (s *shard) publishesExactly(sess *session.Session) bool {
+	k := keeperOf(sess)
+	if k == nil {
+		return false
+	}
+	sess.LogIsAt(s.gw.durable.at(uint16(inLog)))
+	k.exactly = true
+	return true
+}
+
+// lags tells whether who takes over a session would have to read much of the log to know what its device has published with QoS 2, and a
+// new record would spare that.
+func (s *shard) lags(k *keeper) bool {
+	at := s.gw.durable.at(uint16(inLog))
+	if !k.exactly || at <= k.logPos+checkpointLog {
+		return false
+	}
+	k.sess.LogIsAt(at)
+	return k.sess.LogPos() > k.logPos+checkpointLog/2
+}
+
+// checkpointLog is how many messages the log may go on, about, before the record of a device that publishes with QoS 2 is written again. Who takes over
+// reads so many: 2 ms of NATS for one alone.
+const checkpointLog = 10_000
+
 // checkpoint looks at some live sessions each second.
 func (s *shard) checkpoint(now uint32) {
 	budget := checkpointMax
@@ -200,11 +234,15 @@ func (s *shard) checkpoint(now uint32) {
 			return
 		}
 		k := keeperOf(d.sess)
-		if k == nil || k.saving || now-k.savedAt < checkpointSec {
+		if k == nil || k.saving {
+			return
+		}
+		lags := s.lags(k)
+		if !lags && now-k.savedAt < checkpointSec {
 			return
 		}
 		s.seen(d.sess)
-		if d.sess.Changed() {
+		if d.sess.Changed() || lags {
 			budget--
 			s.save(k, nil)
 		}

@@ -51,7 +51,7 @@ type counters struct {
 	aliasBytesSaved                                           uint64
 	callsRefused                                              uint64
 	stored                                                    [bus.StoreGivenUp + 1]uint64 // answers for messages to be stored
-	recordsWritten, recordsFenced                             uint64
+	recordsWritten, recordsFenced, openingsForgone            uint64
 	fellBehind, catchUpReads, replayed, adopted               uint64
 }
 
@@ -202,6 +202,7 @@ var metricTable = []struct {
 	{"gateway_session_drops_forgotten_total", "Clean connects whose older record was not looked for, as too many waited.", nil},
 	{"gateway_session_records_pending", "Records on their way to NATS.", nil},
 	{"gateway_connects_waiting", "CONNECTs that wait for the record of their session.", nil},
+	{"gateway_connects_forgone_total", "CONNECTs whose connection ended before it was their turn to ask NATS for it.", nil},
 	{"gateway_sessions_behind_total", "Times a live session could not take what came and went on reading from the log.", nil},
 	{"gateway_catch_up_reads_total", "Reads of what sessions had missed.", nil},
 	{"gateway_messages_replayed_total", "Messages that sessions had missed and got from the log.", nil},

@@ -29,6 +29,7 @@ func (e emitter) durable(s *snapshot, g *Gateway) {
 	e.counter("gateway_session_drops_forgotten_total", float64(n.DropsForgotten))
 	e.gauge("gateway_session_records_pending", float64(g.durable.saves.Load()))
 	e.gauge("gateway_connects_waiting", float64(s.openings))
+	e.counter("gateway_connects_forgone_total", float64(s.openingsForgone))
 	e.counter("gateway_sessions_behind_total", float64(s.fellBehind))
 	e.counter("gateway_catch_up_reads_total", float64(s.catchUpReads))
 	e.counter("gateway_messages_replayed_total", float64(s.replayed))
@@ -41,6 +42,7 @@ func (s *snapshot) addDurable(o *snapshot) {
 	}
 	s.storePending += o.storePending
 	s.openings += o.openings
+	s.openingsForgone += o.openingsForgone
 	s.recordsWritten += o.recordsWritten
 	s.recordsFenced += o.recordsFenced
 	s.fellBehind += o.fellBehind

@@ -54,6 +54,10 @@ const (
 	openPauseMax = 20 * time.Millisecond
 )
 
+// openingsMax is how many CONNECTs of a loop read and claim records at a time. The others wait for their turn, in order; a connection that has ended by
+// then costs NATS nothing.
+const openingsMax = 512
+
 // openSec is how long a CONNECT waits for its record.
 const openSec = 8
 
@@ -257,7 +261,9 @@ func (s *shard) openSession(c *epoll.Conn, in *session.Connect, o *opening) (ses
 		sess, present = s.table.Open(now, in, owner, &s.out)
 	default:
 		var err error
-		sess, present, err = s.table.Restore(now, in, session.Kept{Record: o.value, WallSec: wallSec(), Received: o.received, Open: o.open}, owner, &s.out)
+		sess, present, err = s.table.Restore(now, in, session.Kept{
+			Record: o.value, WallSec: wallSec(), Received: o.received, Open: o.open, LogAt: s.gw.durable.at(uint16(inLog)),
+		}, owner, &s.out)
 		if err != nil {
 			s.gw.log.Warn().Err(err).Str("client", string(o.id)).Msg("the record of a session cannot be read; it begins anew")
 			sess, present = s.table.Open(now, in, owner, &s.out)
@@ -274,6 +280,7 @@ func (s *shard) openSession(c *epoll.Conn, in *session.Connect, o *opening) (ses
 		s.feeds(plainCount(sess))
 	}
 	k.revision, k.generation, k.reading, k.savedAt = o.revision, o.generation, false, now
+	k.logPos = sess.LogPos()
 	k.moving, k.fenced = false, false // whatever a claim before this connect wanted: it is here again
 	if !present {
 		s.beginAt(sess)

@@ -58,13 +58,15 @@ type shard struct {
 	behind     map[string]*audience // those of audiences with watchers that have missed something
 	told       int                  // changes told in this tick
 
-	feeding   feeding
-	openings  map[epoll.Handle]*opening // CONNECTs that wait for the record of their session
-	turns     map[string][]*opening     // the same by client id, in the order they came: the first has its turn
-	tailAt    []uint64                  // by stream: the last that its tail has brought here
-	saving    int                       // records under way to NATS
-	checkFrom uint32                    // connections from this slot on are next to have their records written
-	later     []func()                  // reads that have failed, for the next second
+	feeding    feeding
+	openings   map[epoll.Handle]*opening // CONNECTs that wait for the record of their session
+	turns      map[string][]*opening     // the same by client id, in the order they came: the first has its turn
+	openLater  []*opening                // of these, those whose record is asked for when others have theirs
+	openingNow int                       // and how many are asked for
+	tailAt     []uint64                  // by stream: the last that its tail has brought here
+	saving     int                       // records under way to NATS
+	checkFrom  uint32                    // connections from this slot on are next to have their records written
+	later      []func()                  // reads that have failed, for the next second
 
 	listeners []listenerKind // by the loop's listener index
 	upgrade   ws.Policy

@@ -87,9 +87,37 @@ func (s *shard) begin(o *opening) {
 			o.known = k.revision
 		}
 	}
+	s.ask(o)
+}
+
+// ask has the record of a CONNECT read and claimed, when its turn among all of the loop comes.
+func (s *shard) ask(o *opening) {
+	if s.openingNow == openingsMax {
+		s.openLater = append(s.openLater, o)
+		return
+	}
+	s.openingNow++
 	s.gw.openRecord(o, openTries, func() {
-		s.doSoon(func(s *shard) { s.opened(o) })
+		s.doSoon(func(s *shard) {
+			s.openingNow--
+			s.askNext()
+			s.opened(o)
+		})
 	})
+}
+
+// askNext goes on with those that wait, and forgets those that nobody waits for any more.
+func (s *shard) askNext() {
+	for len(s.openLater) > 0 && s.openingNow < openingsMax {
+		o := s.openLater[0]
+		s.openLater = s.openLater[1:]
+		if s.awaited(o) {
+			s.ask(o)
+			continue
+		}
+		s.count.openingsForgone++
+		s.opened(o)
+	}
 }
 
 // awaited tells whether the connection of a CONNECT is still there for it.
