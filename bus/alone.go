@@ -16,7 +16,7 @@ import (
 // It may say no wrongly, but yes only while nobody can tell. Every client passes the server's authentication hook
 // before its first SUB, so what a look has found holds as long as the hook was not called again. Streams are made for
 // clients, too, but by goroutines of the server, perhaps after their client has left without waiting for the answer.
-// Nobody knows when such a stream began; it has the messages from the next look on. Whatever makes a stream that takes subjects of topics over
+// Nobody knows when such a stream began; it has the messages from the next look on. A leaf node is never alone: nobody tells it who is at the hub. Whatever makes a stream that takes subjects of topics over
 // our own connections must call doubt. Methods are safe from any goroutine.
 type alone struct {
 	calls  atomic.Uint64 // of the hook, and of doubt

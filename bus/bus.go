@@ -35,7 +35,8 @@ type Bus struct {
 	archive *archive
 	tails   tails
 	peers   *peers
-	durable *durable // nil without Options.Durable
+	durable *durable  // nil without Options.Durable
+	leaf    *leafLink // nil without Options.Leaf
 	words   *peers
 	seen    logSeen
 	stop    context.CancelFunc // ends both links
@@ -105,7 +106,11 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 			return nil, fmt.Errorf("bus: gave up connecting: %w", ctx.Err())
 		}
 	}
-	if b.server != nil {
+	switch {
+	case o.Leaf != nil: // whoever is at the hub hears us as soon as the link is up, so that we are never alone
+		b.leaf = &leafLink{bus: b}
+		go b.leaf.run(running)
+	case b.server != nil:
 		b.alone.doubt() // 0 is for not being sure
 		b.lookAround()
 		b.lookAround()

@@ -74,6 +74,11 @@ func (o *Options) serverOptions() (*server.Options, error) {
 			}
 		}
 	}
+	if o.Leaf != nil {
+		if err := o.setLeaf(so); err != nil {
+			return nil, err
+		}
+	}
 	if so.DontListen {
 		return so, nil
 	}

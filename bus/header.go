@@ -10,14 +10,15 @@ import (
 
 // Headers of an uplink message.
 //
-//	TG: 1rd c=pump-7 u=anna n=edge-1 p=17
-//	    ||| |        |      |        +-- packet id, only in the log of QoS 2 (store.go)
-//	    ||| |        |      +----------- node, with Options.HeaderNode
-//	    ||| |        +------------------ user, with Options.HeaderUser
-//	    ||| +--------------------------- client id
-//	    ||+----------------------------- present if a stream has this message (Message.Stored)
-//	    |+------------------------------ present if retain
-//	    +------------------------------- QoS
+//	TG: 1rd c=pump-7 u=anna n=edge-1 s=plant-2 p=17
+//	    ||| |        |      |        |         +-- packet id, only in the log of QoS 2 (store.go)
+//	    ||| |        |      |        +------------ with d: the site whose stream has it, with Options.Leaf
+//	    ||| |        |      +--------------------- node, with Options.HeaderNode
+//	    ||| |        +---------------------------- user, with Options.HeaderUser
+//	    ||| +------------------------------------- client id
+//	    ||+--------------------------------------- present if a stream has this message (Message.Stored)
+//	    |+---------------------------------------- present if retain
+//	    +----------------------------------------- QoS
 //
 // Values are percent-escaped (escape.go), so that nothing in them can forge a part or a header. The MQTT 5 fields come as headers of their own,
 // only when present; they may be set by backends on messages to devices, too:
@@ -68,6 +69,7 @@ type encoder struct {
 	count   *counters
 	user    bool
 	node    []byte // " n=…" or nothing
+	site    string // " s=…" or nothing
 	subject []byte
 	value   []byte
 	msg     nats.Msg
@@ -91,6 +93,9 @@ func newEncoder(b *Bus) *encoder {
 	e := &encoder{count: &b.count, user: b.options.HeaderUser, rich: make(nats.Header)}
 	if b.options.HeaderNode {
 		e.node = appendEscaped([]byte(" n="), []byte(b.options.Node), wordPlain)
+	}
+	if s := b.options.site(); s != "" {
+		e.site = " s=" + s
 	}
 	e.header = nats.Header{headerTG: e.one[:]}
 	return e
@@ -150,6 +155,9 @@ func (e *encoder) appendTG(dst []byte, m *Message) []byte {
 		dst = appendEscaped(append(dst, " u="...), m.User, wordPlain)
 	}
 	dst = append(dst, e.node...)
+	if m.Stored {
+		dst = append(dst, e.site...)
+	}
 	if e.packet != 0 {
 		dst = strconv.AppendUint(append(dst, " p="...), uint64(e.packet), 10)
 	}
@@ -200,7 +208,7 @@ func (b *Bus) Fits(m *Message) bool {
 	most := b.Status().MaxPayloadBytes
 	if m.Fields.none() && len(m.Topic) <= SubjectBytesMax/4-len(m.Reply) && len(m.Topic) > 0 && !Reserved(m.Topic) {
 		// Escaping makes three bytes of one at most; a level of one byte "*" becomes four with its separator.
-		head := headerFrame + 64 + 3*(len(m.ClientID)+len(m.User)+len(b.options.Node))
+		head := headerFrame + 64 + len(b.options.site()) + 3*(len(m.ClientID)+len(m.User)+len(b.options.Node))
 		if head <= HeaderBytesMax && (most == 0 || head+len(m.Payload) <= most) {
 			return true
 		}

@@ -90,6 +90,20 @@ func TestFlagsOfTG(t *testing.T) {
 			t.Errorf("%s: %q, %+v", text, value, in)
 		}
 	}
+	site := newEncoder(&Bus{options: Options{Leaf: &Leaf{Domain: "plant"}}}) // stored there and not elsewhere
+	value := string(site.appendTG(nil, &Message{QoS: 1, Stored: true}))
+	if value != "1d s=plant" {
+		t.Errorf("of a site: %q", value)
+	}
+	for here, want := range map[string]bool{"": false, "other": false, "plant": true} {
+		d, in := decoder{site: here}, Inbound{}
+		if d.tg(&in, value); !in.FromDevice || in.Stored != want {
+			t.Errorf("%q at %q: %+v", value, here, in)
+		}
+	}
+	if value := string(site.appendTG(nil, &Message{QoS: 1})); value != "1" {
+		t.Errorf("of a site, not stored: %q", value)
+	}
 	for _, text := range []string{"", "3", "1dr", "1x", "1rdd"} {
 		var in Inbound
 		if d.tg(&in, text); in.FromDevice {

@@ -14,6 +14,7 @@ import (
 type decoder struct {
 	run   []Inbound
 	arena []byte // topics and header values of this run
+	site  string // what is stored at another is not stored here
 }
 
 func (d *decoder) reset() {
@@ -197,7 +198,8 @@ func (d *decoder) tg(in *Inbound, v string) {
 	if letters != "" {
 		return
 	}
-	in.FromDevice, in.QoS, in.Retain, in.Stored = true, flags[0]-'0', retain, stored
+	in.FromDevice, in.QoS, in.Retain = true, flags[0]-'0', retain
+	site := ""
 	for rest != "" {
 		var part string
 		part, rest, _ = strings.Cut(rest, " ")
@@ -206,6 +208,9 @@ func (d *decoder) tg(in *Inbound, v string) {
 		} else if id, ok := strings.CutPrefix(part, "p="); ok {
 			n, _ := strconv.ParseUint(id, 10, 16)
 			in.PacketID = uint16(n)
+		} else if s, ok := strings.CutPrefix(part, "s="); ok {
+			site = s
 		}
 	}
+	in.Stored = stored && site == d.site
 }

@@ -114,7 +114,7 @@ func (in *inbox) enqueue(run []*nats.Msg) {
 // receive hands the queue to the user, a run at a time.
 func (in *inbox) receive() {
 	defer in.wait.Done()
-	var d decoder
+	d := decoder{site: in.bus.options.site()}
 	var spare []*nats.Msg
 	for {
 		queue, ok := in.take(spare)

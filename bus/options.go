@@ -40,6 +40,10 @@ type Options struct {
 	// Receive gets what arrives for the interests, in order, in runs of at most 256; ms is borrowed until it returns. One bus goroutine calls it. It may
 	// block: then the inbox fills.
 	Receive func(ms []Inbound)
+	// Leaf makes the embedded server a leaf node of another NATS. nil: it stands alone.
+	Leaf *Leaf
+	// OnLeaf is told each change of LeafStatus but the numbers, on a bus goroutine. It must not call Close.
+	OnLeaf func(LeafStatus)
 	// Durable has the Bus keep streams and buckets in JetStream, for Storer and sessions. nil: JetStream is not used.
 	Durable *Durable
 	// OnReady is called on a bus goroutine each time the streams and buckets of Durable have become ready (Bus.Ready). It must not call Close.
@@ -86,6 +90,9 @@ func (o *Options) setDefaults() {
 	if o.OnStatus == nil {
 		o.OnStatus = func(Status) {}
 	}
+	if o.OnLeaf == nil {
+		o.OnLeaf = func(LeafStatus) {}
+	}
 	if o.OnReady == nil {
 		o.OnReady = func() {}
 	}
@@ -115,6 +122,11 @@ func (o *Options) natsOptions() (nats.Options, error) {
 	}
 	if o.Durable != nil {
 		if err := o.Durable.check(o.Embedded); err != nil {
+			bad = append(bad, err)
+		}
+	}
+	if o.Leaf != nil {
+		if err := o.Leaf.check(o.Embedded); err != nil {
 			bad = append(bad, err)
 		}
 	}
@@ -197,27 +209,39 @@ func (o *Options) setLogin(n *nats.Options) error {
 }
 
 func (o *Options) setTLS(n *nats.Options) error {
-	if !o.TLS && o.TLSCAFile == "" && o.TLSCertFile == "" && o.TLSKeyFile == "" {
-		return nil
+	c, err := clientTLS(o.TLSCAFile, o.TLSCertFile, o.TLSKeyFile)
+	if err != nil {
+		return err
+	}
+	if c == nil && o.TLS {
+		c = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	n.Secure, n.TLSConfig = c != nil, c
+	return nil
+}
+
+// clientTLS is TLS with what PEM files say; nil when none is named.
+func clientTLS(caFile, certFile, keyFile string) (*tls.Config, error) {
+	if caFile+certFile+keyFile == "" {
+		return nil, nil
 	}
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
-	if o.TLSCAFile != "" {
-		pem, err := os.ReadFile(o.TLSCAFile)
+	if caFile != "" {
+		pem, err := os.ReadFile(caFile)
 		if err != nil {
-			return fmt.Errorf("bus: TLS CA file: %w", err)
+			return nil, fmt.Errorf("bus: TLS CA file: %w", err)
 		}
 		c.RootCAs = x509.NewCertPool()
 		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return fmt.Errorf("bus: TLS CA file %s holds no PEM certificate", o.TLSCAFile)
+			return nil, fmt.Errorf("bus: TLS CA file %s holds no PEM certificate", caFile)
 		}
 	}
-	if o.TLSCertFile != "" || o.TLSKeyFile != "" {
-		pair, err := tls.LoadX509KeyPair(o.TLSCertFile, o.TLSKeyFile)
+	if certFile+keyFile != "" {
+		pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 		if err != nil {
-			return fmt.Errorf("bus: TLS certificate and key: %w", err)
+			return nil, fmt.Errorf("bus: TLS certificate and key: %w", err)
 		}
 		c.Certificates = []tls.Certificate{pair}
 	}
-	n.Secure, n.TLSConfig = true, c
-	return nil
+	return c, nil
 }
