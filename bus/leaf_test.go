@@ -2,7 +2,11 @@ package bus_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -248,4 +252,69 @@ func TestLeafCopyRefused(t *testing.T) {
 			t.Fatal("nothing was told")
 		}
 	}
+}
+
+// TestLeafCopyByHand: a hub whose JetStream has no domain can't be asked from the site; its operator makes the copy as docs/edge.md says.
+func TestLeafCopyByHand(t *testing.T) {
+	h := bustest.StartHub(t, func(o *server.Options) { o.JetStreamDomain = "" })
+	b := openLeaf(t, h, t.TempDir(), func(o *bus.Options) { o.Leaf.HubDomain = "" })
+	eventually(t, "the link stands", func() bool { return b.Leaf().Up })
+	here, err := nats.Connect(b.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer here.Close()
+	put(t, jetStream(t, here), "$TG.log.up", "1")
+	there := h.Conn(t)
+	page, err := os.ReadFile("../docs/edge.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := regexp.MustCompile(`(?s)nats request '(\$JS\.API\.STREAM\.CREATE\.TG_LOG_plant)' '(\{.*?\})'\n`).FindSubmatch(page)
+	if command == nil {
+		t.Fatal("docs/edge.md has no command that makes the copy")
+	}
+	if m, err := there.Request(string(command[1]), command[2], patience); err != nil || strings.Contains(string(m.Data), `"error"`) {
+		t.Fatalf("%v %s", err, m.Data)
+	}
+	within(t, 60*time.Second, "the copy is there", func() bool { return storedIn(jetStream(t, there), bus.LogCopy("plant")) == 1 })
+}
+
+// TestLeafLogin: over TLS with a client certificate, and as a user; with a wrong password there is no link, and the site works.
+func TestLeafLogin(t *testing.T) {
+	caPair, caPEM, _ := certificate(t, "ca", nil)
+	serverPair, _, _ := certificate(t, "127.0.0.1", &caPair)
+	_, clientCert, clientKey := certificate(t, "site", &caPair)
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(caPEM)
+	h := bustest.StartHub(t, func(o *server.Options) {
+		o.LeafNode.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{serverPair}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert}
+		o.LeafNode.TLSTimeout = 5
+		o.LeafNode.Username, o.LeafNode.Password = "plant", "right:@/"
+	})
+	login := func(password string) func(o *bus.Options) {
+		return func(o *bus.Options) {
+			o.Leaf.TLSCAFile, o.Leaf.TLSCertFile, o.Leaf.TLSKeyFile = file(t, "ca.pem", caPEM), file(t, "c.pem", clientCert), file(t, "k.pem", clientKey)
+			o.Leaf.User, o.Leaf.Password = "plant", password
+		}
+	}
+	good := openLeaf(t, h, t.TempDir(), login("right:@/"))
+	eventually(t, "the link stands", func() bool { return good.Leaf().Up })
+	refused := make(chan string, 64)
+	bad := openLeaf(t, h, t.TempDir(), login("wrong"), func(o *bus.Options) {
+		o.Logf = func(level, format string, args ...any) {
+			if text := fmt.Sprintf(format, args...); level == "error" && strings.Contains(text, "Authorization Violation") {
+				select {
+				case refused <- text:
+				default:
+				}
+			}
+		}
+	})
+	select {
+	case <-refused:
+	case <-time.After(patience):
+		t.Fatal("nobody says that the password is wrong")
+	}
+	works(t, bad)
 }

@@ -50,6 +50,7 @@ type NATS struct {
 
 	Password string  `yaml:"password" secret:"true" doc:"password (external NATS)"`
 	TLS      NATSTLS `yaml:"tls" doc:"TLS towards an external NATS"`
+	Leaf     Leaf    `yaml:"leaf" doc:"a hub that the embedded NATS is a leaf node of: an edge site that goes on without it"`
 
 	HeaderUser bool `yaml:"header_user" doc:"put the device's user name into the TG header"`
 	HeaderNode bool `yaml:"header_node" doc:"put this gateway's node name into the TG header"`
@@ -167,7 +168,7 @@ func Default() Config {
 		Listeners: []string{"mqtt://127.0.0.1:1883", "ws://127.0.0.1:8083"},
 		Admin:     "127.0.0.1:8080",
 		Data:      "./gateway-data",
-		NATS: NATS{URL: "embedded", Listen: "127.0.0.1:4222", Anonymous: "loopback", UplinkBytesMax: 8 << 20,
+		NATS: NATS{URL: "embedded", Listen: "127.0.0.1:4222", Anonymous: "loopback", Leaf: Leaf{Copy: true}, UplinkBytesMax: 8 << 20,
 			InterestsMax: 1000, RequestExpiry: 10 * time.Second, NobodyTime: 250 * time.Millisecond},
 		Auth: Auth{Anonymous: "loopback"},
 		MQTT: MQTT{
@@ -290,6 +291,7 @@ func (c *Config) validateListeners(v *validator) {
 }
 
 func (c *Config) validateNATS(v *validator) {
+	c.NATS.Leaf.validate(v, c.NATS.URL == "embedded")
 	if c.NATS.URL == "embedded" {
 		if c.SharePort {
 			v.add("share_port", "gateways that share their addresses need one NATS, and this one has its own inside: devices would not hear each other",

@@ -35,6 +35,7 @@ type Gateway struct {
 	admin     *admin
 	addrs     Addrs
 	downPool  batchPool
+	leafUp    atomic.Bool // the link to the hub stood when it was last told
 	draining  atomic.Bool
 	stopped   chan struct{} // closed when the loops have ended
 	secret    secret        // of session tokens
@@ -158,6 +159,7 @@ func (g *Gateway) openBus() (err error) {
 	}
 	if n.URL == "embedded" {
 		o.Embedded, o.ListenAddr, o.DataDir = true, n.Listen, g.cfg.Data
+		o.Leaf, o.OnLeaf = g.leaf(), g.leafStatus
 	} else {
 		for s := range strings.SplitSeq(n.URL, ",") {
 			o.URLs = append(o.URLs, strings.TrimSpace(s))

@@ -45,6 +45,7 @@ func (e emitter) nats(g *Gateway) {
 		e.counter("gateway_claims_total", float64(x.lost.Load()), "lost")
 		e.counter("gateway_claims_total", float64(x.refused.Load()+n.PeerDrops), "refused")
 	}
+	e.leaf(g)
 	e.presence(g)
 	for _, r := range []struct {
 		what string

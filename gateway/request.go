@@ -108,7 +108,7 @@ const (
 
 func newRequests(g *Gateway) *requests {
 	return &requests{
-		gw: g, nobodyTime: g.cfg.NATS.NobodyTime, wake: make(chan struct{}, 1),
+		gw: g, nobodyTime: g.nobodyTime(), wake: make(chan struct{}, 1),
 		byHash: map[uint64]*followed{}, byToken: map[uint32]*followed{},
 	}
 }
