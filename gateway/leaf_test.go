@@ -71,11 +71,10 @@ func TestEdgeSite(t *testing.T) {
 	pub := r.connect(mqtt.V5, "pub")
 	var want []string
 	publish := func(c *client, n int) {
-		t.Helper()
 		for range n {
 			text := fmt.Sprint(len(want))
 			if answer := c.publish(1, "up/a", text); answer >= 0x80 {
-				t.Fatalf("message %s: %v", text, answer)
+				t.Errorf("message %s: %v", text, answer)
 			}
 			want = append(want, "$TG.log.up.a "+text)
 		}
@@ -83,13 +82,26 @@ func TestEdgeSite(t *testing.T) {
 	publish(pub, 50)
 	h.Mend()
 	r.linked()
-	for range 3 { // under load
-		publish(pub, 200)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() { // has want until it stops
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				publish(pub, 10)
+			}
+		}
+	}()
+	for range 3 {
 		h.Cut()
-		publish(pub, 200)
+		r.eventually("the link is down", func() bool { return !r.gw.bus.Leaf().Up })
 		h.Mend()
+		r.linked()
 	}
-	r.linked()
+	close(stop)
+	<-stopped
 	h.Cut()
 	publish(pub, 50)
 	if err := r.stop(); err != nil {
@@ -323,5 +335,43 @@ func TestLeafConfiguration(t *testing.T) {
 	c.NATS.Leaf.URL = "nats-leaf://user:hunter2@h:7422, wss://i/leaf"
 	if errs := c.Validate(); len(errs) > 0 {
 		t.Error(errs)
+	}
+}
+
+// TestSiteNeverSaysNobody: a request from the hub that reaches a site by the shape of its filters is for a device elsewhere, which may take its time.
+func TestSiteNeverSaysNobody(t *testing.T) {
+	t.Parallel()
+	h := bustest.StartHub(t)
+	r := start(t, atSite(h, t.TempDir()), func(c *Config) { c.NATS.InterestsMax, c.NATS.NobodyTime = 0, 50*time.Millisecond })
+	r.linked()
+	d := r.connect(mqtt.V5, "here")
+	d.subscribe(1, "devices/here/cmd")
+	nc := h.Conn(t)
+	stop := time.After(patience)
+	for heard := false; !heard; { // until the shape has passed the link
+		if err := nc.Publish("devices.here.cmd", nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := nc.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		p, err := nc.Request("devices.nobody.cmd", nil, 20*time.Millisecond)
+		heard = err == nats.ErrTimeout // a subscriber, and no answer
+		if err == nil || p != nil {
+			t.Fatalf("an answer of nobody: %+v", p)
+		}
+		select {
+		case <-stop:
+			t.Fatal("the shape never reached the hub")
+		default:
+		}
+	}
+	if _, err := nc.Subscribe("devices.there.cmd", func(m *nats.Msg) {
+		time.AfterFunc(500*time.Millisecond, func() { _ = m.Respond([]byte("done")) })
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := nc.Request("devices.there.cmd", nil, patience); err != nil || string(m.Data) != "done" {
+		t.Fatalf("%v %+v", err, m)
 	}
 }
