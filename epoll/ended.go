@@ -6,7 +6,7 @@ import "golang.org/x/sys/unix"
 // system call. Owned by the loop.
 func (c *Conn) PeerEnded() bool {
 	c.use()
-	ask := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLRDHUP}}
+	ask := []unix.PollFd{{Fd: c.fd, Events: unix.POLLRDHUP}}
 	n, err := unix.Poll(ask, 0)
 	return err == nil && n > 0
 }
