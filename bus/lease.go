@@ -247,7 +247,7 @@ func (s *store) leases(ctx context.Context) (leases, known, reapers map[string]k
 			}
 		} else if process, ok := strings.CutPrefix(key, leaseReaper); ok {
 			reapers[process] = v
-		} else {
+		} else if strings.Contains(key, ".") { // the rest is what gateways share, see SharedSecret
 			leases[key] = v
 		}
 	})
