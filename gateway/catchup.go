@@ -57,7 +57,7 @@ func (s *shard) reads(sess *session.Session) bool {
 // plainFilters are the filters of a session that streams are read for.
 func plainFilters(sess *session.Session) (filters [][]byte) {
 	sess.EachSubscription(func(sub *session.Subscription) bool {
-		if sub.Share == "" {
+		if isFed(sub) {
 			filters = append(filters, []byte(sub.Filter))
 		}
 		return true

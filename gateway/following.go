@@ -3,6 +3,7 @@ package gateway
 import (
 	"time"
 
+	"github.com/tidegate/tidegate/bus"
 	"github.com/tidegate/tidegate/session"
 )
 
@@ -205,10 +206,15 @@ func (s *shard) notFed() {
 	s.feeding.held = still
 }
 
+// isFed tells whether the tails feed a subscription: groups are served by way of NATS, and no stream has reserved topics.
+func isFed(sub *session.Subscription) bool {
+	return sub.Share == "" && !bus.Reserved([]byte(sub.Filter))
+}
+
 // plainCount is how many plain filters a session has.
 func plainCount(sess *session.Session) (n int) {
 	sess.EachSubscription(func(sub *session.Subscription) bool {
-		if sub.Share == "" {
+		if isFed(sub) {
 			n++
 		}
 		return true

@@ -104,6 +104,8 @@ func (s *shard) applyInterests(changes []session.Interest) (held []*shardInteres
 		case ch.Gained:
 			if ch.Sub.Share == "" { // groups are served by way of NATS
 				s.wanted.add(ch.Sub.Filter)
+			}
+			if isFed(ch.Sub) {
 				s.feeds(+1)
 			}
 			if ch.Live {
@@ -121,9 +123,9 @@ func (s *shard) applyInterests(changes []session.Interest) (held []*shardInteres
 			if ch.Sub.Share == "" {
 				s.wanted.remove(ch.Sub.Filter)
 				s.endReplay(ch.Sub) // [MQTT-3.10.4-2]
-				if ch.Live || !ch.Sub.Session().Durable() {
-					s.feeds(-1)
-				}
+			}
+			if isFed(ch.Sub) && (ch.Live || !ch.Sub.Session().Durable()) {
+				s.feeds(-1)
 			}
 			if ch.Live {
 				s.noteChange(ch.Sub, false)
