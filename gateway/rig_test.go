@@ -76,8 +76,8 @@ func start(t *testing.T, mods ...func(c *Config)) *rig {
 	return r
 }
 
-// unrecorded switches presence off, for tests that look at everything that reaches NATS.
-func unrecorded(c *Config) { c.Presence.Records = false }
+// unrecorded has nothing kept in NATS, for tests that look at everything that reaches it.
+func unrecorded(c *Config) { c.Presence.Records, c.Durable.Default = false, "memory" }
 
 // memoryOnly is for tests of queues and their limits, of costs, and of clients that do not wait for answers: what is acknowledged waits in memory.
 func memoryOnly(c *Config) { c.Durable.Default = "memory" }
@@ -91,6 +91,15 @@ func (r *rig) waits(n int) {
 	if !r.durable() {
 		r.eventually(fmt.Sprint(n, " messages wait"), func() bool { return r.sum().queued == n })
 	}
+}
+
+// waitsInMemory is waits when there are also messages that no stream has.
+func (r *rig) waitsInMemory(unstored, others int) {
+	r.t.Helper()
+	if !r.durable() {
+		unstored += others
+	}
+	r.eventually(fmt.Sprint(unstored, " messages wait"), func() bool { return r.sum().queued == unstored })
 }
 
 // stored is a header TG of what a device said, as this rig's backends have it: marked if QoS 1 and 2 go into the log.

@@ -120,7 +120,7 @@ func Test_v5_MQTT_3_3_4_6(t *testing.T) {
 
 // Test_v5_MQTT_3_3_4_7_Wire: nor does a client have more messages under way than it was told.
 func Test_v5_MQTT_3_3_4_7_Wire(t *testing.T) {
-	r := start(t, func(c *Config) { c.MQTT.ReceiveMax = 3 })
+	r := start(t, memoryOnly, func(c *Config) { c.MQTT.ReceiveMax = 3 }) // which has acknowledged three before it reads the fourth
 	c, ack := r.accepts(connect5(0x02, "", str("c")))
 	if ack.Props.ReceiveMax != 3 {
 		t.Errorf("Receive Maximum %d", ack.Props.ReceiveMax)
