@@ -13,7 +13,7 @@ import (
 
 // onPackets handles every whole packet in p and returns what is left of it.
 func (s *shard) onPackets(c *epoll.Conn, d *device, p []byte) (rest []byte) {
-	now := s.loop.NowSec()
+	now, doubted := s.loop.NowSec(), s.inDoubt(d)
 	for {
 		limit := s.boundsOf(c).PacketBytesMax
 		if d.state == stateOpening {
@@ -34,7 +34,7 @@ func (s *shard) onPackets(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 			}
 			return p
 		}
-		if d.state == stateLive && mqtt.Type(packet[0]>>4) == mqtt.TypePublish && s.full() {
+		if doubted || d.state == stateLive && mqtt.Type(packet[0]>>4) == mqtt.TypePublish && s.full() {
 			return s.waitForRoom(c, d, p)
 		}
 		switch {

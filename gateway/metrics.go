@@ -52,7 +52,7 @@ type counters struct {
 	callsRefused                                              uint64
 	stored                                                    [bus.StoreGivenUp + 1]uint64 // answers for messages to be stored
 	recordsWritten, recordsFenced, openingsForgone            uint64
-	fellBehind, catchUpReads, replayed, adopted               uint64
+	fellBehind, catchUpReads, replayed, adopted, doubts       uint64
 }
 
 // snapshot is what one shard tells a scrape.
@@ -205,6 +205,7 @@ var metricTable = []struct {
 	{"gateway_log_restarts_total", "Times that a tail began anew behind what it had brought.", nil},
 	{"gateway_session_drops_forgotten_total", "Clean connects whose older record was not looked for, as too many waited.", nil},
 	{"gateway_session_records_pending", "Records on their way to NATS.", nil},
+	{"gateway_loop_doubts_total", "Times a loop that came seconds late waited to hear the other gateways before it read devices with kept sessions.", nil},
 	{"gateway_connects_waiting", "CONNECTs that wait for the record of their session.", nil},
 	{"gateway_connects_forgone_total", "CONNECTs whose connection ended before it was their turn to ask NATS for it.", nil},
 	{"gateway_sessions_behind_total", "Times a live session could not take what came and went on reading from the log.", nil},

@@ -28,6 +28,7 @@ func (e emitter) durable(s *snapshot, g *Gateway) {
 	e.counter("gateway_log_restarts_total", float64(n.LogRestarts))
 	e.counter("gateway_session_drops_forgotten_total", float64(n.DropsForgotten))
 	e.gauge("gateway_session_records_pending", float64(g.durable.saves.Load()))
+	e.counter("gateway_loop_doubts_total", float64(s.doubts))
 	e.gauge("gateway_connects_waiting", float64(s.openings))
 	e.counter("gateway_connects_forgone_total", float64(s.openingsForgone))
 	e.counter("gateway_sessions_behind_total", float64(s.fellBehind))
@@ -49,4 +50,5 @@ func (s *snapshot) addDurable(o *snapshot) {
 	s.catchUpReads += o.catchUpReads
 	s.replayed += o.replayed
 	s.adopted += o.adopted
+	s.doubts += o.doubts
 }

@@ -80,6 +80,7 @@ type shard struct {
 
 	lastTickSec uint32
 	graceSec    uint32 // until then nobody is closed for silence: the loop itself was late
+	doubt       doubt
 	draining    bool
 	rewrites    []rewriteRule
 	rewritten   []byte // what they made of topics of the packet at hand
@@ -279,6 +280,7 @@ const (
 const lateSec = 3
 
 func (s *shard) everySecond(now uint32) {
+	s.ran()
 	if s.lastTickSec != 0 && now-s.lastTickSec >= lateSec {
 		s.graceSec = now + 10
 		s.count.lateTicks++
