@@ -187,9 +187,24 @@ func (s *Session) launch(nowSec uint32, e entry, out *Out) {
 		e.send(nowSec, false, out)
 	}
 	f.window.push(e)
+	if !e.has(markFresh) {
+		f.overtake()
+	}
 	f.heldBytes += e.size()
 	f.sent++
 	s.table.inflight++
+}
+
+// overtake has the last message of the window, which was sent at once, before those that wait for a save, so that all are sent again
+// in the order in which they were sent first [MQTT-4.6.0-1].
+func (f *flow) overtake() {
+	for i := f.window.len() - 1; i > 0; i-- {
+		last, waits := f.window.at(i), f.window.at(i-1)
+		if !waits.has(markFresh) || waits.kept == nil {
+			return
+		}
+		*last, *waits = *waits, *last
+	}
 }
 
 // send appends the packet that e is about: its PUBLISH, or the PUBREL of one that the device has.
