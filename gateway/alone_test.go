@@ -95,7 +95,7 @@ func TestGathering(t *testing.T) {
 
 // TestUplinkGathers: what follows soon goes to NATS together, and nothing waits for a message that does not come.
 func TestUplinkGathers(t *testing.T) {
-	r := start(t, func(c *Config) { c.Loops = 1 })
+	r := start(t, memoryOnly, func(c *Config) { c.Loops = 1 })
 	nc := r.nats()
 	sub, err := nc.SubscribeSync("a.>")
 	if err != nil {

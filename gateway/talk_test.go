@@ -38,7 +38,7 @@ func TestTalkPublishSubscribe(t *testing.T) {
 				qos := i % 2
 				j.asks(fmt.Sprintf(`{"id":%d,"op":"publish","topic":"j/up","qos":%d,%s}`, i+1, qos, m.sent), fmt.Sprintf(`{"id":%d,"ok":true}`, i+1))
 				got, err := back.NextMsg(answerTime)
-				if err != nil || string(got.Data) != m.payload || got.Header.Get("TG") != fmt.Sprintf("%d c=%s", qos, id) {
+				if err != nil || string(got.Data) != m.payload || got.Header.Get("TG") != r.stored(fmt.Sprintf("%d c=%s", qos, id)) {
 					t.Errorf("%s: %v, %v", m.sent, got, err)
 				}
 			}
