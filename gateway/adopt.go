@@ -15,19 +15,25 @@ func (g *Gateway) adoptLost(client string, generation uint64) {
 	if !g.durable.keepsSessions() {
 		return
 	}
-	o := &opening{id: []byte(client), generation: generation, adopts: true}
+	o := adoption(client, generation)
 	g.openRecord(o, openTries, func() {
 		g.home(o.id).doSoon(func(s *shard) { s.adoptSession(o) })
 	})
 }
 
+// adoption is the opening of a session that was connected with a generation. It claims the record with the next one, which no connection has: so a
+// session is taken up once, although its loss may be told twice, and in two gateways.
+func adoption(client string, generation uint64) *opening {
+	return &opening{id: []byte(client), generation: generation + 1, adopts: true}
+}
+
 // errNotLost says that a session is not one that a gateway left behind.
 var errNotLost = errors.New("the session was closed, or is connected elsewhere")
 
-// isLost tells whether a record is of a session that was connected with a generation when its gateway died.
-func isLost(generation, of uint64, value []byte) bool {
+// isLost tells whether a record is of a session that was connected, before a generation, when its gateway died.
+func isLost(generation, before uint64, value []byte) bool {
 	info, err := session.ReadRecord(value)
-	return generation <= of && err == nil && len(value) > 0 && !info.Away
+	return generation < before && err == nil && len(value) > 0 && !info.Away
 }
 
 // adoptSession takes up a session whose record is ours now.

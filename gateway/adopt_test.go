@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/tidegate/tidegate/bus/bustest"
@@ -53,4 +54,26 @@ func TestSessionOfLostGateway(t *testing.T) {
 		t.Error("the session was lost with its gateway")
 	}
 	back.gets("for/late", "kept")
+}
+
+// TestSessionAdoptedOnce: a loss may be told twice, and while the first who hears it has only claimed the record. The will must not come twice.
+func TestSessionAdoptedOnce(t *testing.T) {
+	t.Parallel()
+	a, b := twoDurable(t, bustest.Start(t))
+	a.connectOn(a.open(mqtt.V5, a.mqtt), "lost", persistent)
+	a.eventually("the record is written", func() bool { return a.gw.durable.saves.Load() == 0 })
+	adopt := func(r *rig) error {
+		o, done := adoption("lost", a.generationOf("lost")), make(chan struct{})
+		r.gw.openRecord(o, openTries, func() { close(done) })
+		<-done
+		return o.err
+	}
+	if err := adopt(b); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []*rig{b, a} {
+		if err := adopt(r); !errors.Is(err, errNotLost) {
+			t.Errorf("taken up twice: %v", err)
+		}
+	}
 }

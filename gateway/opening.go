@@ -148,7 +148,7 @@ func (g *Gateway) openRecord(o *opening, tries int, done func()) {
 				done()
 				return
 			}
-			o.before, o.value, o.generation = r.Revision, value, generation
+			o.before, o.value = r.Revision, value
 			g.claimRecord(o, flags, tries, done)
 			return
 		}
