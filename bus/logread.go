@@ -156,7 +156,7 @@ func (l *logRead) open() {
 	l.left = len(l.subjects)
 	for _, s := range l.subjects {
 		p := &part{subject: s, next: max(l.after+1, info.first), last: info.last}
-		if s == l.probe {
+		if l.probe != "" && s == l.probe {
 			p.last = min(l.ends, info.last)
 		}
 		l.parts = append(l.parts, p)

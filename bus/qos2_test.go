@@ -147,3 +147,19 @@ func TestLogSeen(t *testing.T) {
 		t.Fatal(at, last, err)
 	}
 }
+
+// TestWholeStreamIsConfirmed: a read of a whole stream ends when the leader says so, as those of subjects do. This stream allows no direct gets, so
+// that all there is comes from the leader.
+func TestWholeStreamIsConfirmed(t *testing.T) {
+	s, js := withLog(t)
+	b := open(t, s, func(o *bus.Options) { o.Durable = &bus.Durable{Streams: []string{"USERS"}} })
+	var filters [][]byte
+	for i := range 40 { // more than are asked for one by one
+		filters = append(filters, fmt.Appendf(nil, "u/%d", i))
+		put(t, js, fmt.Sprintf("u.%d", i), "x")
+	}
+	run, upTo, err := replay(t, b, bus.ReplayRead{Stream: 1, Filters: filters})
+	if err != nil || len(run) != 40 || upTo != 40 {
+		t.Fatal(len(run), upTo, err)
+	}
+}
