@@ -27,6 +27,7 @@ type keeper struct {
 	ready   []*heldSuback // wait for the write under way
 	savedAt uint32        // NowSec of the last write
 	next    *opening      // a CONNECT that waits for the write under way
+	ended   bool          // the session: its record goes after the write under way
 	logPos  uint64        // from where on who takes over reads the log for QoS 2 of the device, as the last write says
 	exactly bool          // the device has published with QoS 2 since that
 
@@ -104,6 +105,10 @@ func (s *shard) saved(k *keeper, token uint32, base, revision uint64, err error)
 	k.saving = false
 	s.saving--
 	defer s.beginNext(k)
+	if k.ended {
+		s.savedAfterEnd(k, base, revision, err)
+		return
+	}
 	if keeperOf(k.sess) != k {
 		return
 	}
@@ -184,12 +189,41 @@ func (s *shard) keepRecords(list []*session.Session) {
 	}
 }
 
-// forgetRecord drops the record of a session that ended.
+// forgetRecord drops the record of a session that ended, after a write of it that is under way. A CONNECT of the client id waits for that.
 func (s *shard) forgetRecord(k *keeper) {
 	k.sess.Keep(nil)
-	g := s.gw
+	s.drops[k.sess.ClientID()] = nil
+	if k.ended = true; !k.saving {
+		s.dropRecord(k)
+	}
+}
+
+func (s *shard) dropRecord(k *keeper) {
+	g, id := s.gw, k.sess.ClientID()
 	g.durable.saves.Add(1)
-	g.bus.DropSession([]byte(k.sess.ClientID()), k.revision, func(error) { g.durable.saves.Add(-1) })
+	g.bus.DropSession([]byte(id), k.revision, func(error) {
+		g.durable.saves.Add(-1)
+		s.doSoon(func(s *shard) { s.dropped(id) })
+	})
+}
+
+// dropped lets a CONNECT go on that has waited for the end of a record.
+func (s *shard) dropped(id string) {
+	next := s.drops[id]
+	delete(s.drops, id)
+	if next != nil {
+		s.begin(next)
+	}
+}
+
+// savedAfterEnd is the end of a write whose session ended meanwhile.
+func (s *shard) savedAfterEnd(k *keeper, base, revision uint64, err error) {
+	if err != nil && base == k.revision { // it is another gateway's
+		s.dropped(k.sess.ClientID())
+		return
+	}
+	k.revision = max(k.revision, revision)
+	s.dropRecord(k)
 }
 
 // checkpointSec is how often the record of a live session is written when its cursor has moved: how much QoS 1 is repeated to

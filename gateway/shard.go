@@ -60,6 +60,7 @@ type shard struct {
 
 	feeding    feeding
 	openings   map[epoll.Handle]*opening // CONNECTs that wait for the record of their session
+	drops      map[string]*opening       // records that are being dropped by client id, with the CONNECT that waits for it
 	turns      map[string][]*opening     // the same by client id, in the order they came: the first has its turn
 	openLater  []*opening                // of these, those whose record is asked for when others have theirs
 	openingNow int                       // and how many are asked for
@@ -137,7 +138,7 @@ func newShard(g *Gateway, index int) (*shard, error) {
 		holding: map[epoll.Handle]int{}, interests: map[string]*shardInterest{}, interestByID: map[uint32]*shardInterest{},
 		replays: map[*session.Subscription]*replay{}, replaysWaiting: map[*session.Session][]*replay{},
 		rewrites: newRewriteRules(g.cfg.TopicRewrite),
-		openings: map[epoll.Handle]*opening{}, turns: map[string][]*opening{}, tailAt: make([]uint64, len(g.durable.logAt)),
+		openings: map[epoll.Handle]*opening{}, turns: map[string][]*opening{}, drops: map[string]*opening{}, tailAt: make([]uint64, len(g.durable.logAt)),
 	}
 	limits := sessionLimits(&g.cfg, g.bounds)
 	limits.Strategy, limits.GroupStrategies = g.interests.shared.usual, g.interests.shared.named

@@ -78,6 +78,10 @@ func (s *shard) begin(o *opening) {
 		s.opened(o)
 		return
 	}
+	if _, ends := s.drops[string(o.id)]; ends {
+		s.drops[string(o.id)] = o // it must not find what has ended
+		return
+	}
 	if sess := s.table.Get(o.id); sess != nil {
 		if k := keeperOf(sess); k != nil {
 			if k.saving {
