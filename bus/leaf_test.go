@@ -206,6 +206,43 @@ func TestLeafCopy(t *testing.T) {
 	}
 }
 
+// TestLeafLogAnew: a site that lost its data is told that the hub's copy takes nothing of the new log; when the copy is removed it is made again.
+func TestLeafLogAnew(t *testing.T) {
+	t.Parallel()
+	h := bustest.StartHub(t)
+	hub := jetStream(t, h.Conn(t))
+	storeAt := func(b *bus.Bus, n int) {
+		t.Helper()
+		nc, err := nats.Connect(b.ClientURL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		for range n {
+			put(t, jetStream(t, nc), "$TG.log.up", "x")
+		}
+	}
+	b := openLeaf(t, h, t.TempDir())
+	storeAt(b, 5)
+	within(t, 60*time.Second, "the hub has all", func() bool { return storedIn(hub, bus.LogCopy("plant")) == 5 })
+	if err := b.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	b = openLeaf(t, h, t.TempDir())
+	storeAt(b, 1)
+	within(t, 30*time.Second, "the new log is told", func() bool {
+		err := b.Leaf().CopyErr
+		return err != nil && strings.Contains(err.Error(), "made anew") && strings.Contains(err.Error(), "ends at 5")
+	})
+	if err := hub.DeleteStream(t.Context(), bus.LogCopy("plant")); err != nil {
+		t.Fatal(err)
+	}
+	within(t, 60*time.Second, "the copy is made again", func() bool {
+		s := b.Leaf()
+		return storedIn(hub, bus.LogCopy("plant")) == 1 && s.CopyErr == nil && s.Lag == 0
+	})
+}
+
 // TestLeafErrors: what is wrong with a leaf node is said before anything starts.
 func TestLeafErrors(t *testing.T) {
 	for want, o := range map[string]bus.Options{

@@ -70,7 +70,7 @@ func (x *leafLink) look(ctx context.Context) {
 	was := next
 	if next.Up = x.bus.server.server.NumLeafNodes() > 0; next.Up && !was.Up {
 		next.Ups++
-		x.askAt = time.Time{}
+		x.askAt, x.failed = time.Time{}, 0
 	}
 	if x.bus.options.Durable != nil && x.bus.options.Leaf.HubDomain != "" && !time.Now().Before(x.askAt) {
 		x.askAt = time.Now().Add(leafAskTime)
@@ -127,8 +127,8 @@ func (x *leafLink) lookAtCopy(ctx context.Context, s *LeafStatus) {
 	switch {
 	case !s.Copied:
 	case last < x.copied:
-		s.CopyErr = fmt.Errorf("bus: the log ends at %d, and its copy %s at the hub at %d: the log was made anew, or lost its end with the power, and what is stored below that is not copied; "+
-			"keep the copy with `nats stream backup`, and remove it with `nats stream rm` at the hub: it is made again", last, LogCopy(x.bus.options.Leaf.Domain), x.copied)
+		s.CopyErr = fmt.Errorf("bus: the log ends before its copy at the hub, %s, which ends at %d: the log was made anew, or lost its end with the power, and what is stored below that is not copied; "+
+			"keep the copy with `nats stream backup`, and remove it with `nats stream rm` at the hub: it is made again", LogCopy(x.bus.options.Leaf.Domain), x.copied)
 	default:
 		s.Lag = last - x.copied
 	}
