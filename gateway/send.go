@@ -48,6 +48,9 @@ func (s *shard) skipOversize(c *epoll.Conn, d *device, sess *session.Session) {
 		s.oversize = s.oversize[:last]
 		sess.Step(s.loop.NowSec(), &ev, &out)
 		s.applySends(c, d, sess, &out)
+		if out.Asks() {
+			s.afterStep(sess, &out)
+		}
 		s.countDrops(&out)
 		out.Reset()
 	}

@@ -133,7 +133,6 @@ func (s *shard) notStored(client string) {
 		return
 	}
 	r.taken = true
-	delete(s.storing.parts, r.token)
 	ack := storeAck{packetID: r.packetID, token: r.token, command: r.command, commands: r.commands, code: bus.StoreFull}
 	s.doSoon(func(s *shard) {
 		if sess := s.table.Get([]byte(client)); sess != nil {
@@ -258,6 +257,9 @@ const storeSpareMax = 16
 
 // answerStored carries out what a message, or a marker, waited for.
 func (s *shard) answerStored(client []byte, a *storeAck) {
+	if a.code == bus.StoreGivenUp {
+		return // the gateway ends; nobody is told anything
+	}
 	reason := storeReason(a.code)
 	if n := s.storing.parts[a.token]; n > 1 && a.token != 0 {
 		s.storing.parts[a.token] = n - 1
@@ -267,9 +269,6 @@ func (s *shard) answerStored(client []byte, a *storeAck) {
 		reason = max(reason, mqtt.Reason(s.storing.cost[a.token]))
 		delete(s.storing.parts, a.token)
 		delete(s.storing.cost, a.token)
-	}
-	if a.code == bus.StoreGivenUp {
-		return // the gateway ends; nobody is told anything
 	}
 	if a.commands {
 		s.answerCommand(a, reason)
@@ -285,13 +284,15 @@ func (s *shard) answerStored(client []byte, a *storeAck) {
 	}
 	c := s.loop.Conn(epoll.Handle(sess.Owner()))
 	if reason != mqtt.Success && c != nil && sess.Version() != uint8(mqtt.V5) && !a.release {
-		// 3.x has no words for a refusal, and an acknowledgement would be a lie.
+		// 3.x has no words for a refusal, and an acknowledgement would be a lie. The session is told nevertheless, so that the message is
+		// tried again when it is sent again.
 		s.close(c, s.devices.At(c.Slot()), reasonQuota)
-		return
+		c = nil
 	}
 	s.out.Reset()
 	sess.Step(s.loop.NowSec(), &ev, &s.out)
 	if c == nil {
+		s.afterStep(sess, &s.out)
 		s.countDrops(&s.out)
 		return
 	}
@@ -325,7 +326,7 @@ func (s *shard) answerCommand(a *storeAck, reason mqtt.Reason) {
 // storeReason is what a device is told.
 func storeReason(code bus.StoreCode) mqtt.Reason {
 	switch code {
-	case bus.StoreOK, bus.StoreGivenUp:
+	case bus.StoreOK:
 		return mqtt.Success
 	case bus.StoreFull:
 		return mqtt.QuotaExceeded
@@ -338,7 +339,10 @@ func (s *shard) retainedToo(m *session.Message) {
 	r := s.storing.ref
 	client := []byte(m.From.ClientID())
 	s.storing.parts[r.token] = 2
-	a := storeAck{owner: epoll.Handle(m.From.Owner()), packetID: r.packetID, token: r.token, command: r.command, commands: r.commands}
+	a := storeAck{
+		owner: epoll.Handle(m.From.Owner()), packetID: r.packetID, token: r.token, command: r.command, commands: r.commands,
+		exactly: r.exactly && s.gw.durable.of(m.Topic) == inLog, // this part may be the last
+	}
 	s.gw.retainDurably(m, func(ok bool) {
 		if !ok {
 			a.code = bus.StoreFull
