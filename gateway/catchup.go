@@ -19,20 +19,27 @@ const (
 // catchUp goes on reading what a session missed, if there is anything and it has room.
 func (s *shard) catchUp(sess *session.Session) {
 	k := keeperOf(sess)
-	if k == nil || k.reading || !sess.Hungry() || !s.reads(sess) {
-		return // what it does next, reading or acknowledging, brings us back
+	if k == nil || k.read != 0 || !sess.Hungry() {
+		return // what it does next, acknowledging mostly, brings us back
 	}
-	filters := plainFilters(sess)
-	if len(filters) == 0 {
-		s.beginAt(sess) // it misses nothing
-		sess.CaughtUp()
+	if c := s.loop.Conn(epoll.Handle(sess.Owner())); c == nil || c.Closing() {
+		return
+	} else if c.Unsent() > s.cfg.Limits.BatchBytesMax/2 {
+		s.goOnLater(c)
 		return
 	}
-	if !s.followed(sess) {
+	filters := plainFilters(sess)
+	switch {
+	case len(filters) == 0:
+		s.missedNothing(sess)
+		return
+	case !s.followed(k):
 		return // the end of a SUBSCRIBE that waits for NATS brings us back
 	}
 	stream := k.stream
-	k.reading = true
+	k.reads++
+	n := max(k.reads, 1)
+	k.reads, k.read, k.gained = n, n, false
 	s.count.catchUpReads++
 	s.gw.bus.ReplayLog(bus.ReplayRead{Stream: stream, After: sess.Cursor(stream), Filters: filters, Count: catchUpCount, Bytes: catchUpBytes},
 		func(run []bus.Inbound, upTo uint64, err error) {
@@ -44,14 +51,8 @@ func (s *shard) catchUp(sess *session.Session) {
 			if err == nil {
 				s.gw.durable.reached(stream, upTo)
 			}
-			s.doSoon(func(s *shard) { s.takeMissed(k, b, stream, upTo, err) })
+			s.doSoon(func(s *shard) { s.takeMissed(k, n, b, stream, upTo, err) })
 		})
-}
-
-// reads tells whether a device takes what it is sent.
-func (s *shard) reads(sess *session.Session) bool {
-	c := s.loop.Conn(epoll.Handle(sess.Owner()))
-	return c != nil && !c.Closing() && c.Unsent() <= s.cfg.Limits.BatchBytesMax/2
 }
 
 // plainFilters are the filters of a session that streams are read for.
@@ -75,19 +76,35 @@ func hasPlainFilter(sess *session.Session) (has bool) {
 }
 
 // followed tells whether the tails run, so that what is stored from now on comes by them; otherwise the session goes on when they do.
-func (s *shard) followed(sess *session.Session) bool {
-	if !s.feeding.on {
-		s.feeding.behind = append(s.feeding.behind, sess)
+func (s *shard) followed(k *keeper) bool {
+	if !s.feeding.on && !k.waits {
+		k.waits = true
+		s.feeding.behind = append(s.feeding.behind, k)
 	}
 	return s.feeding.on
 }
 
-// takeMissed delivers what was read for a session.
-func (s *shard) takeMissed(k *keeper, b *batch, stream uint16, upTo uint64, err error) {
+// missedNothing has a session without filters begin where the tails are, so that those it makes bring nothing older.
+func (s *shard) missedNothing(sess *session.Session) {
+	for stream := range s.tailAt {
+		sess.SeenUpTo(uint16(stream), s.tailHas(uint16(stream)))
+	}
+	sess.CaughtUp()
+}
+
+// takeMissed delivers what the n-th read for a session brought.
+func (s *shard) takeMissed(k *keeper, n uint32, b *batch, stream uint16, upTo uint64, err error) {
 	defer b.release()
-	k.reading = false
+	if k.read != n {
+		return // of an earlier connection
+	}
+	k.read = 0
 	if keeperOf(k.sess) != k || !k.sess.Behind() || k.sess.Owner() == 0 {
 		return // it ended, or is away again
+	}
+	if k.gained { // what a new filter is to bring may be among what this passed over
+		s.catchUp(k.sess)
+		return
 	}
 	if err != nil {
 		s.gw.log.Debug().Err(err).Msg("what a session missed could not be read; again in a second")

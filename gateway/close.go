@@ -46,7 +46,7 @@ func (s *shard) gone(c *epoll.Conn, d *device, ev *session.Event) {
 		return // taken over
 	}
 	s.out.Reset()
-	s.storing.ref = storeRef{} // its will is no answer to what it published
+	s.storing.ref = storeRef{}    // its will is no answer to what it published
 	ev.Mark = s.claimOf(c.Slot()) // so that an older connection elsewhere does not end the session while its device is away
 	s.seen(sess)
 	sess.Step(s.loop.NowSec(), ev, &s.out)

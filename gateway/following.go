@@ -129,10 +129,10 @@ func (f *following) follow(stream uint16, wanted bool, filter string) bool {
 
 // feeding is what a shard knows of its sessions that the tails are to feed. Owned by the shard.
 type feeding struct {
-	filters int                // plain ones of such sessions
-	on      bool               // the tails run
-	held    []*heldSuback      // wait until they do
-	behind  []*session.Session // the same, to go on reading what they missed
+	filters int           // plain ones of such sessions
+	on      bool          // the tails run
+	held    []*heldSuback // wait until they do
+	behind  []*keeper     // the same, to go on reading what they missed
 }
 
 // feeds counts filters in or out.
@@ -188,8 +188,9 @@ func (s *shard) goOnFed() {
 			s.keepHeld(h)
 		}
 	}
-	for _, sess := range behind {
-		s.catchUp(sess)
+	for _, k := range behind {
+		k.waits = false
+		s.catchUp(k.sess)
 	}
 }
 

@@ -31,8 +31,11 @@ type keeper struct {
 	logPos  uint64        // from where on who takes over reads the log for QoS 2 of the device, as the last write says
 	exactly bool          // the device has published with QoS 2 since that
 
-	reading bool   // messages that were missed are being read
-	stream  uint16 // that is read next
+	stream uint16 // of what was missed: that is read next
+	read   uint32 // number of the read under way; 0: none
+	reads  uint32 // of the last one
+	gained bool   // the session has a filter more than the read under way
+	waits  bool   // for the tails, to read on
 }
 
 // A record in NATS is what the gateways say of the session, and then the session:

@@ -279,7 +279,7 @@ func (s *shard) openSession(c *epoll.Conn, in *session.Connect, o *opening) (ses
 	if sess == old && wasAway {
 		s.feeds(plainCount(sess))
 	}
-	k.revision, k.generation, k.reading, k.savedAt = o.revision, o.generation, false, now
+	k.revision, k.generation, k.read, k.savedAt = o.revision, o.generation, 0, now
 	k.logPos = sess.LogPos()
 	k.moving, k.fenced = false, false // whatever a claim before this connect wanted: it is here again
 	if !present {

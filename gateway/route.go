@@ -140,8 +140,9 @@ func (s *shard) deliverTo(sess *session.Session, ev *session.Event) (taken bool)
 	}
 	s.countDrops(&s.dout)
 	taken = !s.dout.Full
+	behind := s.dout.Behind
 	s.dout.Reset()
-	if c != nil && ev.QoS > 0 && sess.Pending() {
+	if c != nil && ev.QoS > 0 && (behind || sess.Pending()) {
 		s.goOnLater(c)
 	}
 	return taken

@@ -107,6 +107,9 @@ func (s *shard) applyInterests(changes []session.Interest) (held []*shardInteres
 			}
 			if isFed(ch.Sub) {
 				s.feeds(+1)
+				if k := keeperOf(ch.Sub.Session()); k != nil {
+					k.gained = true
+				}
 			}
 			if ch.Live {
 				s.noteChange(ch.Sub, true)
