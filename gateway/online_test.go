@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -267,6 +268,9 @@ func TestPresenceQueries(t *testing.T) {
 	a.keeps()
 	b.keeps()
 	nc := s.Conn(t)
+	if _, err := a.gw.bus.SharedSecret(t.Context(), "secret", bytes.Repeat([]byte{0xf2}, 32)); err != nil { // it is among the leases, and none
+		t.Fatal(err)
+	}
 	for i := range each {
 		a.connect(mqtt.V5, fmt.Sprintf("car-%02d", 2*i))
 		b.connect(mqtt.V5, fmt.Sprintf("car-%02d", 2*i+1))
