@@ -296,6 +296,8 @@ func TestStorerInCluster(t *testing.T) {
 	f.progress(200)
 	c.Thaw(i)
 	f.progress(200)
+	for end := time.Now().Add(20 * time.Second); !b.Status().Connected() && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	}
 	if i = c.At(b.Status().URL); i < 0 {
 		t.Fatal(b.Status().URL)
 	}

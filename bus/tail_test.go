@@ -21,15 +21,15 @@ func TestFollow(t *testing.T) {
 		t.Fatal(after)
 	}
 	put(t, js, "$TG.log.a", "1", "TG", "1r c=pump", "TG-Expiry", "60")
-	put(t, js, "$TG.log.b", "not asked for") // the log comes as a whole
+	put(t, js, "$TG.log.b", "no")
 	put(t, js, "$TG.log2.k=20.b.x", "2", "TG", "2 c=k%20 p=17")
 	put(t, js, "$TG.rel.k=20", "17")
 	put(t, js, "$TG.log.a.b", "3")
-	got := l.wait(t, 4)
-	if !slices.Equal(contents(got), []string{"1", "not asked for", "2", "3"}) {
+	got := l.wait(t, 3)
+	if !slices.Equal(contents(got), []string{"1", "2", "3"}) {
 		t.Fatalf("%q", contents(got))
 	}
-	one, two, three := got[0], got[2], got[3]
+	one, two, three := got[0], got[1], got[2]
 	now := uint32(time.Now().Unix())
 	switch {
 	case one.Seq != 2 || one.QoS != 1 || !one.Retain || string(one.ClientID) != "pump" || one.StoredSec > now || one.StoredSec+60 < now:
@@ -44,7 +44,7 @@ func TestFollow(t *testing.T) {
 	}
 	follow(t, b, 1, "u/+")
 	put(t, js, "u.1", "user")
-	if m := l.wait(t, 5)[4]; m.Stream != 1 || m.Seq != 1 || string(m.Topic) != "u/1" {
+	if m := l.wait(t, 4)[3]; m.Stream != 1 || m.Seq != 1 || string(m.Topic) != "u/1" {
 		t.Fatalf("%+v", m)
 	}
 }
@@ -89,8 +89,8 @@ func TestFollowLooksThroughWhatNobodyWants(t *testing.T) {
 		t.Fatal(after)
 	}
 	put(t, js, "$TG.log.b", "2")
-	if got := contents(l.wait(t, 102)); got[0] != "1" || got[101] != "2" {
-		t.Fatalf("%q", got)
+	if got := l.wait(t, 2); !slices.Equal(contents(got), []string{"1", "2"}) {
+		t.Fatalf("%q", contents(got))
 	}
 }
 
@@ -204,7 +204,7 @@ func TestFollowThroughFaultsIsTheLog(t *testing.T) {
 		progress()
 	}
 	f.finish()
-	want := whole(t, js, after, "$TG.log.n.*")
+	want := whole(t, js, after, "$TG.log.n.0", "$TG.log.n.2")
 	got := sequences(l.wait(t, len(want)))
 	if !slices.Equal(got, want) {
 		t.Fatalf("%d messages, want %d", len(got), len(want))

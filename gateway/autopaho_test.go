@@ -150,9 +150,10 @@ func TestRoamersThroughTakeovers(t *testing.T) {
 			send()
 			r.eventually("all of it at the backend", func() bool { return len(distinct(back.all())) >= at })
 			r.eventually("all of it at the roamer", func() bool { return len(distinct(v.seen.all())) >= at })
-			up, down := back.all(), v.seen.all()
+			// A PUBACK that was lost with its connection has the client publish again, once it is back.
+			up, down := distinct(back.all()), v.seen.all()
 			if v.loose {
-				up, down = distinct(up), distinct(down)
+				down = distinct(down)
 			}
 			checkOnce(t, "backend", up, numbers("roam.up", 0, at-1), "-")
 			checkOnce(t, "roamer", down, numbers("roam/down", 0, at-1), "-")

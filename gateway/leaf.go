@@ -133,10 +133,7 @@ func (g *Gateway) leafCheck() (c check, ok bool) {
 
 // leaf emits the link to the hub.
 func (e emitter) leaf(g *Gateway) {
-	if g.cfg.NATS.Leaf.URL == "" {
-		return
-	}
-	s, up, copied := g.bus.Leaf(), 0.0, 0.0
+	s, up, copied := g.bus.Leaf(), 0.0, 0.0 // zeros without a hub
 	if s.Up {
 		up = 1
 	}
