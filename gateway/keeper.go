@@ -110,14 +110,17 @@ func (s *shard) saved(k *keeper, token uint32, base, revision uint64, err error)
 	defer s.beginNext(k)
 	if k.ended {
 		s.savedAfterEnd(k, base, revision, err)
+		s.letGo(k)
 		return
 	}
 	if keeperOf(k.sess) != k {
+		s.letGo(k)
 		return
 	}
 	switch {
 	case k.moving && !k.again:
 		s.forget(k.sess)
+		s.letGo(k)
 		return
 	case err != nil && base != k.revision: // a connect of the device wrote the record meanwhile
 		k.held, k.ready = append(k.ready, k.held...), nil
@@ -293,6 +296,15 @@ const checkpointLook = 5000
 func wallSec() uint32 { return uint32(time.Now().Unix()) }
 
 func nowSec() uint32 { return epoll.NowSec() }
+
+// letGo ends the wait of SUBACKs for a record that is not written any more, as their sessions and connections ended.
+func (s *shard) letGo(k *keeper) {
+	held := append(k.ready, k.held...)
+	k.ready, k.held = nil, nil
+	for _, h := range held {
+		s.finishHeld(h)
+	}
+}
 
 // awaitSaves waits until NATS has the records of sessions that ended with this gateway, or ctx ends.
 func (g *Gateway) awaitSaves(ctx context.Context) {
