@@ -151,6 +151,7 @@ func (s *shard) notSaved(k *keeper, err error) {
 	s.count.recordsFenced++
 	k.fenced = true
 	s.yield(&claim{id: []byte(k.sess.ClientID())})
+	s.letGo(k)
 }
 
 // stepKept runs a session on something that happened to its record or to what it missed.
