@@ -80,7 +80,8 @@ func TestLeafKeepsApart(t *testing.T) {
 	var heard []string
 	hear := func(nc *nats.Conn, side string) {
 		for _, subject := range []string{
-			"devices.>", "_TG.>", "$KV.>", "$TG.log.>", "$TG.log2.>", "$TG.rel.>", "$TG.state.>", "$TG.presence.>", "$TG.service.>", "$TG.control.>",
+			"_TG.>", "$KV.>", "$TG.log.>", "$TG.log2.>", "$TG.rel.>", "$TG.state.>", "$TG.presence.>", "$TG.service.>", "$TG.control.>",
+			"devices.>", // the last, so that where it is known the others are, too
 		} {
 			if _, err := nc.Subscribe(subject, func(m *nats.Msg) {
 				mu.Lock()
