@@ -144,9 +144,9 @@ func TestClaimRace(t *testing.T) {
 		storm.Wait()
 		a.eventually("one of each pair is left", func() bool { return a.sum().sessionsLive+b.sum().sessionsLive == ids })
 		for i := range ids {
-			if n := survivors(list[0][i], list[1][i]); n != 1 {
-				t.Fatalf("round %d: %d connections of %d survive", round, n, i)
-			}
+			a.eventually(fmt.Sprintf("round %d: one connection of %d survives", round, i), func() bool { // some CONNECT may not have been looked at yet
+				return survivors(list[0][i], list[1][i]) == 1
+			})
 		}
 		for g := range list {
 			for _, c := range list[g] {

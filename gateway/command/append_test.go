@@ -128,7 +128,7 @@ func TestRun(t *testing.T) {
 func TestAppendAllocs(t *testing.T) {
 	dst := make([]byte, 0, 4096)
 	for _, enc := range []Encoding{JSON, CBOR} {
-		if n := testing.AllocsPerRun(100, func() { dst = AppendMessage(dst[:0], enc, &full) }); n != 0 {
+		if n := testing.AllocsPerRun(1000, func() { dst = AppendMessage(dst[:0], enc, &full) }); n != 0 {
 			t.Errorf("%d: %v allocations", enc, n)
 		}
 	}
