@@ -138,15 +138,22 @@ func (s *shard) beginNext(k *keeper) {
 	}
 }
 
-// keepClaim gives the record that a CONNECT claimed, whose connection has ended, to the session that is here.
+// keepClaim gives the record that a CONNECT claimed, whose connection has ended, to the session that is here. Else what the record has is
+// taken up, as nobody else will, and a record of nothing goes.
 func (s *shard) keepClaim(o *opening) {
-	sess := s.table.Get(o.id)
-	if sess == nil || o.err != nil || o.revision == 0 {
+	if o.err != nil || o.revision == 0 {
 		return
 	}
-	if k := keeperOf(sess); k != nil && k.revision == o.before {
-		k.revision, k.generation = o.revision, o.generation
-		s.save(k, nil)
+	switch sess := s.table.Get(o.id); {
+	case sess != nil:
+		if k := keeperOf(sess); k != nil && k.revision == o.before {
+			k.revision, k.generation = o.revision, o.generation
+			s.save(k, nil)
+		}
+	case len(o.value) == 0:
+		s.gw.bus.DropSession(o.id, o.revision, nil)
+	default:
+		s.adoptSession(o)
 	}
 }
 
