@@ -246,9 +246,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	busCtx, stopBus := context.WithCancel(context.Background())
 	defer stopBus()
 	var background sync.WaitGroup
-	background.Go(func() {
-		g.interests.run(busCtx, g.bus, func(op string, err error) { g.log.Debug().Err(err).Msg("NATS " + op) })
-	})
+	interestFailed := func(op string, err error) { g.log.Debug().Err(err).Msg("NATS " + op) }
+	g.interests.begin(busCtx, g.bus, interestFailed)
+	background.Go(func() { g.interests.run(busCtx, interestFailed) })
 	if g.admin != nil {
 		background.Go(func() { g.admin.serve(g) })
 	}

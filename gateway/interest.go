@@ -234,9 +234,17 @@ func (x *interests) count() int {
 	return len(x.byID)
 }
 
-// run carries changes to NATS, in order, until ctx ends.
-func (x *interests) run(ctx context.Context, b *bus.Bus, failed func(op string, err error)) {
+// begin carries what is wanted before there are devices to NATS, so that the first of them misses nothing. A NATS that is away hears of it when
+// it is back.
+func (x *interests) begin(ctx context.Context, b *bus.Bus, failed func(op string, err error)) {
 	x.bus = b
+	if b.Status().Connected() {
+		x.apply(ctx, x.takeOps(), failed)
+	}
+}
+
+// run carries changes to NATS, in order, until ctx ends. After begin.
+func (x *interests) run(ctx context.Context, failed func(op string, err error)) {
 	for {
 		select {
 		case <-ctx.Done():
