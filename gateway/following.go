@@ -16,6 +16,7 @@ type following struct {
 	gw     *Gateway // nil in tests without one
 	shards int      // shards that are to be fed
 	on     bool     // the tails bring all that is wanted
+	times  uint64   // they were made to
 	filter string   // of users' streams: what was asked for
 	retry  <-chan time.Time
 }
@@ -23,20 +24,21 @@ type following struct {
 // followRetry is between two attempts to follow a stream.
 const followRetry = time.Second
 
-// feed counts a shard in (+1) or out (-1); true: the tails run. Otherwise the shard is told when they do.
-func (x *interests) feed(change int) (on bool) {
+// feed counts a shard in (+1) or out (-1); true: the tails run. Otherwise the shard is told when they do, by a number of times above the one
+// returned: what it was told for those before may still be on the way to it.
+func (x *interests) feed(change int) (on bool, times uint64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	f := &x.tails
 	f.shards += change
 	if f.on == (f.shards > 0) && !f.moreWanted(x) {
-		return f.on
+		return f.on, f.times
 	}
 	select {
 	case x.wake <- struct{}{}:
 	default:
 	}
-	return f.on
+	return f.on, f.times
 }
 
 // plainFilter is the one filter of all plain interests, or "#". Must be called with the lock held.
@@ -91,9 +93,10 @@ func (f *following) update(x *interests) {
 	}
 	x.mu.Lock()
 	f.on, f.filter = true, filter
-	gone := f.shards == 0
+	f.times++
+	gone, times := f.shards == 0, f.times
 	x.mu.Unlock()
-	f.each(func(s *shard) { s.fed(from) })
+	f.each(func(s *shard) { s.fed(from, times) })
 	if gone { // while they began
 		f.update(x)
 	}
@@ -131,6 +134,7 @@ func (f *following) follow(stream uint16, wanted bool, filter string) bool {
 type feeding struct {
 	filters int           // plain ones of such sessions
 	on      bool          // the tails run
+	times   uint64        // what says so counts from beyond here, see interests.feed
 	held    []*heldSuback // wait until they do
 	behind  []*keeper     // the same, to go on reading what they missed
 }
@@ -148,7 +152,7 @@ func (s *shard) feeds(change int) {
 	}
 	switch {
 	case before == 0 && f.filters > 0:
-		f.on = s.gw.interests.feed(+1)
+		f.on, f.times = s.gw.interests.feed(+1)
 	case before > 0 && f.filters == 0:
 		s.gw.interests.feed(-1)
 		f.on = false
@@ -158,11 +162,11 @@ func (s *shard) feeds(change int) {
 	}
 }
 
-// fed: the tails run. from is where they began, by stream; nil if they were running.
-func (s *shard) fed(from []uint64) {
+// fed: the tails run, for the times-th time. from is where they began, by stream; nil if they were running.
+func (s *shard) fed(from []uint64, times uint64) {
 	f := &s.feeding
-	if f.filters == 0 {
-		return
+	if f.filters == 0 || times <= f.times {
+		return // they may have ended since
 	}
 	for stream, seq := range from {
 		s.tailAt[stream] = max(s.tailAt[stream], seq) // nothing older is to come, so who is fed has had it

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
 
 	"github.com/tidegate/tidegate/gateway/mqtt"
@@ -37,4 +38,45 @@ func TestSubscribedForAMoment(t *testing.T) {
 		}
 		c.disconnect()
 	}
+}
+
+// TestFedOfThePast: what tells a shard that the tails run may be late, and the tails have ended since: who begins to wait meanwhile waits for the
+// next time. A message stored before that would be lost otherwise.
+func TestFedOfThePast(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	if !r.durable() {
+		t.Skip("there are no tails")
+	}
+	x := r.gw.interests
+	tails := func() (on bool, times uint64) {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		return x.tails.on, x.tails.times
+	}
+	onLoop := func(f func(s *shard)) {
+		done := make(chan struct{})
+		r.gw.shards[0].doSoon(func(s *shard) { defer close(done); f(s) })
+		<-done
+	}
+	fed := func() (on bool) {
+		onLoop(func(s *shard) { on = s.feeding.on })
+		return on
+	}
+	onLoop(func(s *shard) { s.feeds(+1) })
+	r.eventually("the tails run", fed)
+	onLoop(func(s *shard) {
+		_, before := tails()
+		s.feeds(-1)
+		for on, _ := tails(); on; on, _ = tails() { // another goroutine ends them; the loop is ours
+			runtime.Gosched()
+		}
+		s.feeds(+1)
+		s.fed(nil, before)
+		if s.feeding.on {
+			t.Error("fed by what has ended")
+		}
+	})
+	r.eventually("they run again", fed)
+	onLoop(func(s *shard) { s.feeds(-1) })
 }
