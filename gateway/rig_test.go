@@ -73,6 +73,7 @@ func start(t *testing.T, mods ...func(c *Config)) *rig {
 			t.Errorf("stop: %v", err)
 		}
 	})
+	r.eventually("the loops run", func() bool { _, ok := g.snapshots(); return ok })
 	return r
 }
 
