@@ -42,6 +42,14 @@ func (r *rig) talks(protocol, id string, fields ...string) *talker {
 	r.t.Helper()
 	j := r.opens(protocol, id)
 	j.connects(fields...)
+	if r.durable() && r.sum().sessionsLive > 0 { // no answer waits for the tails, as a SUBACK does
+		r.eventually("the tails run", func() bool {
+			x := r.gw.interests
+			x.mu.Lock()
+			defer x.mu.Unlock()
+			return x.tails.on || x.tails.shards == 0
+		})
+	}
 	return j
 }
 
