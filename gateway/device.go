@@ -46,8 +46,9 @@ type deviceMore struct {
 	talk     *talk  // devices with commands
 	expiry   uint32 // session expiry that CONNECT asked for, in seconds
 	login    *login // nil unless CONNECT named a method
-	aliasMax uint8  // aliases that the device takes from us [MQTT-3.1.2-26], [MQTT-3.1.2-27]
-	terse    bool   // no reason strings on acknowledgements [MQTT-3.1.2-29]
+	who      *identity
+	aliasMax uint8 // aliases that the device takes from us [MQTT-3.1.2-26], [MQTT-3.1.2-27]
+	terse    bool  // no reason strings on acknowledgements [MQTT-3.1.2-29]
 }
 
 // deviceState is where a connection is in its life; it only grows.
