@@ -28,6 +28,10 @@ var house = []rule{
 		why: "epoll moves bytes; a protocol or a log line in a loop would have to be paid by every connection",
 	},
 	{
+		pkg: "epoll/record", outside: []string{"golang.org/x/crypto/chacha20poly1305"}, std: slices.Concat(clocks, sockets, logging, []string{"sync", "sync/atomic", "context", "crypto/tls"}),
+		why: "records are bytes in, bytes out, so that they can be cut, changed and compared with crypto/tls; that one keeps its CHACHA20-POLY1305 to itself, x/crypto has the same code",
+	},
+	{
 		pkg: "gateway/mqtt", std: slices.Concat(clocks, sockets, logging),
 		why: "a codec is bytes in, bytes out: with a clock or a socket it could not be cut at every byte and fuzzed",
 	},
