@@ -1,0 +1,439 @@
+package record
+
+import (
+	"bytes"
+	crand "crypto/rand"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"reflect"
+	"testing"
+	"time"
+	"unsafe"
+)
+
+// TestStateSize: it is what an idle connection costs.
+func TestStateSize(t *testing.T) {
+	if n := unsafe.Sizeof(State{}); n != 216 {
+		t.Errorf("a State takes %d bytes, want 216", n)
+	}
+	if n := unsafe.Sizeof(seat{}); n != 128 {
+		t.Errorf("a seat takes %d bytes, want 128", n)
+	}
+	var look func(reflect.Type)
+	look = func(of reflect.Type) {
+		switch of.Kind() {
+		case reflect.Struct:
+			for i := range of.NumField() {
+				look(of.Field(i).Type)
+			}
+		case reflect.Array:
+			look(of.Elem())
+		case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		default:
+			t.Errorf("State holds a %v; the collector would have to look at it", of)
+		}
+	}
+	look(reflect.TypeFor[State]())
+}
+
+// TestWithCryptoTLS exchanges random data of random sizes with crypto/tls on the other side, and ends in order.
+func TestWithCryptoTLS(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	each(t, func(t *testing.T, kind kindOf) {
+		chance := rand.New(rand.NewPCG(seed, uint64(kind.suite)))
+		c := connect(t, kind)
+		for range 40 {
+			data := make([]byte, 1+chance.IntN(1<<chance.IntN(17)))
+			crand.Read(data)
+			switch chance.IntN(5) {
+			case 0, 1:
+				c.send(data)
+				c.peerExpects(data)
+			case 2, 3:
+				c.peerSends(data)
+				c.expect(data)
+			case 4:
+				c.put(c.state.AppendKeyUpdate(c.k, testID, nil, chance.IntN(2) == 0))
+			}
+		}
+		c.put(c.state.AppendCloseNotify(c.k, testID, nil))
+		if _, err := c.peer.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("the peer has read %v after close_notify, want EOF", err)
+		}
+		c.peer.Close()
+		for {
+			_, got, err := c.receive()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got == CloseNotify {
+				return
+			}
+		}
+	})
+}
+
+// TestKeyUpdateOfBothSides has crypto/tls follow ours, and answer.
+func TestKeyUpdateOfBothSides(t *testing.T) {
+	each13(t, func(t *testing.T, kind kindOf) {
+		c := connect(t, kind)
+		for i := range 3 {
+			wrote, read := c.state.write, c.state.read
+			c.put(c.state.AppendKeyUpdate(c.k, testID, nil, true))
+			c.send([]byte("up"))
+			c.peerExpects([]byte("up"))
+			c.peerSends([]byte("down"))
+			c.expect([]byte("down"))
+			if c.state.write.key == wrote.key || c.state.read.key == read.key {
+				t.Fatalf("update %d has left a key in place", i)
+			}
+		}
+	})
+}
+
+// TestKeyUpdateAsked: crypto/tls can't be made to ask, so a State does.
+func TestKeyUpdateAsked(t *testing.T) {
+	a, b := twins(t, 0x1301)
+	k := NewCiphers(8)
+	for range nothingsMax {
+		if _, kind, err := b.Open(k, 2, a.AppendKeyUpdate(k, 1, nil, true)); err != nil || kind != Handled || !b.Owes() {
+			t.Fatalf("kind %d, %v, owes %v", kind, err, b.Owes())
+		}
+	}
+	before := b.write.key
+	answer := b.Seal(k, 2, nil, nil)
+	if b.Owes() || b.write.key == before {
+		t.Error("the answer was not given")
+	}
+	if again := b.Seal(k, 2, nil, nil); len(again) != 0 {
+		t.Errorf("%d bytes more than one answer", len(again))
+	}
+	if _, kind, err := a.Open(k, 1, answer); err != nil || kind != Handled || a.Owes() {
+		t.Fatalf("kind %d, %v, owes %v", kind, err, a.Owes())
+	}
+	if plain, _, err := a.Open(k, 1, b.Seal(k, 2, nil, []byte("x"))); err != nil || string(plain) != "x" {
+		t.Fatalf("%q, %v", plain, err)
+	}
+	// The seventeenth on end is one too many.
+	if _, _, err := b.Open(k, 2, a.AppendKeyUpdate(k, 1, nil, true)); !errors.Is(err, errNothing) {
+		t.Errorf("%v, want %v", err, errNothing)
+	}
+}
+
+// TestTickets: a server's write sequence goes on behind its tickets, and a client skips them.
+func TestTickets(t *testing.T) {
+	c := connect(t, kindOf{0x1301, true})
+	if c.state.write.sequence != 1 {
+		t.Errorf("%d records counted, want the one ticket of crypto/tls", c.state.write.sequence)
+	}
+	c = connect(t, kindOf{0x1301, false})
+	if _, kind, err := c.receive(); err != nil || kind != Handled {
+		t.Errorf("kind %d, %v", kind, err)
+	}
+}
+
+func TestTicketInParts(t *testing.T) {
+	a, b := twins(t, 0x1301)
+	k := NewCiphers(8)
+	ticket := append([]byte{4, 0, 0, 100}, make([]byte, 100)...)
+	messages := append(append(ticket, ticket...), 24, 0, 0, 1, 0)
+	for _, part := range [][]byte{messages[:50], messages[50 : 104+4], messages[108:]} {
+		if _, kind, err := b.Open(k, 2, a.seal(k, 1, nil, typeHandshake, part)); err != nil || kind != Handled {
+			t.Fatalf("kind %d, %v", kind, err)
+		}
+	}
+	must(a.write.update(suiteOf(0x1301)))
+	if plain, _, err := b.Open(k, 2, a.Seal(k, 1, nil, []byte("x"))); err != nil || string(plain) != "x" {
+		t.Fatalf("%q, %v", plain, err)
+	}
+}
+
+// TestEveryBit: a record is refused with any of its bits changed.
+func TestEveryBit(t *testing.T) {
+	for _, u := range suites {
+		a, b := twins(t, u.id)
+		k := NewCiphers(8)
+		record := a.Seal(k, 1, nil, []byte("every bit of it"))
+		for bit := range 8 * len(record) {
+			changed := bytes.Clone(record)
+			changed[bit/8] ^= 1 << (bit % 8)
+			reader := b
+			plain, kind, err := reader.Open(k, 2, changed)
+			var wrong *Error
+			if !errors.As(err, &wrong) || kind != 0 || plain != nil {
+				t.Fatalf("suite %#x, bit %d: %q, kind %d, %v", u.id, bit, plain, kind, err)
+			}
+		}
+		if plain, _, err := b.Open(k, 2, record); err != nil || string(plain) != "every bit of it" {
+			t.Fatalf("suite %#x: %q, %v", u.id, plain, err)
+		}
+	}
+}
+
+// TestEveryCut: Whole tells the length of a record exactly when the last byte is there.
+func TestEveryCut(t *testing.T) {
+	a, _ := twins(t, 0x1301)
+	record := a.Seal(NewCiphers(8), 1, nil, []byte("some data"))
+	stream := append(bytes.Clone(record), record...)
+	for cut := range len(stream) + 1 {
+		want := 0
+		if cut >= len(record) {
+			want = len(record)
+		}
+		if n, err := Whole(stream[:cut]); err != nil || n != want {
+			t.Fatalf("cut at %d: %d, %v; want %d", cut, n, err, want)
+		}
+	}
+}
+
+// TestRepeated: a record is good once, and in its order.
+func TestRepeated(t *testing.T) {
+	for _, u := range suites {
+		a, b := twins(t, u.id)
+		k := NewCiphers(8)
+		first, second := a.Seal(k, 1, nil, []byte("1")), a.Seal(k, 1, nil, []byte("2"))
+		if reader := b; !refused(&reader, k, bytes.Clone(second), errForged) {
+			t.Errorf("suite %#x: the second record came first", u.id)
+		}
+		if _, _, err := b.Open(k, 2, bytes.Clone(first)); err != nil {
+			t.Fatal(err)
+		}
+		if !refused(&b, k, first, errForged) {
+			t.Errorf("suite %#x: the first record came twice", u.id)
+		}
+	}
+}
+
+func refused(s *State, k *Ciphers, record []byte, want error) bool {
+	_, _, err := s.Open(k, 2, record)
+	return errors.Is(err, want)
+}
+
+func TestRefused(t *testing.T) {
+	const v12, v13 = 0xc02b, 0x1301
+	long := make([]byte, plainMax+1)
+	for name, c := range map[string]struct {
+		suite   uint16
+		content uint8
+		text    []byte
+		want    error
+	}{
+		"1.3: too long":                {v13, typeData, long, errTooLong},
+		"1.2: too long":                {v12, typeData, long, errTooLong},
+		"1.3: padding and nothing":     {v13, 0, make([]byte, 9), errNoContent},
+		"1.3: ChangeCipherSpec inside": {v13, typeChangeCipherSpec, []byte{1}, errContent},
+		"1.3: content of no kind":      {v13, 99, []byte{1}, errContent},
+		"1.2: ChangeCipherSpec":        {v12, typeChangeCipherSpec, []byte{1}, errContent},
+		"1.2: ClientHello":             {v12, typeHandshake, []byte{1, 0, 0, 1, 0}, errRenegotiat},
+		"1.2: HelloRequest":            {v12, typeHandshake, []byte{0, 0, 0, 0}, errRenegotiat},
+		"1.2: Finished":                {v12, typeHandshake, []byte{20, 0, 0, 0}, errHandshake},
+		"1.2: no handshake":            {v12, typeHandshake, nil, errNoContent},
+		"1.3: no handshake":            {v13, typeHandshake, nil, errNoContent},
+		"1.3: ClientHello":             {v13, typeHandshake, []byte{1, 0, 0, 1, 0}, errHandshake},
+		"1.3: CertificateRequest":      {v13, typeHandshake, []byte{13, 0, 0, 1, 0}, errHandshake},
+		"1.3: KeyUpdate of two":        {v13, typeHandshake, []byte{24, 0, 0, 1, 2}, errKeyUpdate},
+		"1.3: KeyUpdate too long":      {v13, typeHandshake, []byte{24, 0, 0, 2, 0, 0}, errMessage},
+		"1.3: KeyUpdate cut":           {v13, typeHandshake, []byte{24, 0, 0, 1}, errMessage},
+		"1.3: more behind KeyUpdate":   {v13, typeHandshake, []byte{24, 0, 0, 1, 0, 24, 0, 0, 1, 0}, errHandshake},
+		"1.3: message cut":             {v13, typeHandshake, []byte{4, 0, 0}, errMessage},
+		"1.3: ticket too long":         {v13, typeHandshake, []byte{4, 255, 0, 0}, errMessage},
+		"1.3: alert cut":               {v13, typeAlert, []byte{1}, errAlert},
+		"1.2: alert of no level":       {v12, typeAlert, []byte{3, 0}, errAlert},
+		"1.2: two alerts":              {v12, typeAlert, []byte{1, 0, 1, 0}, errAlert},
+	} {
+		a, b := twins(t, c.suite)
+		k := NewCiphers(8)
+		if !refused(&b, k, a.seal(k, 1, nil, c.content, c.text), c.want) {
+			t.Errorf("%s: not refused as %v", name, c.want)
+		}
+	}
+}
+
+// TestRefusedUnsealed: what needs no key to be refused, and with what alert.
+func TestRefusedUnsealed(t *testing.T) {
+	for name, c := range map[string]struct {
+		suite  uint16
+		record []byte
+		want   Alert
+	}{
+		"1.3: ChangeCipherSpec":          {0x1301, []byte{20, 3, 3, 0, 1, 1}, AlertUnexpectedMessage},
+		"1.3: alert in the clear":        {0x1301, []byte{21, 3, 3, 0, 2, 1, 0}, AlertUnexpectedMessage},
+		"1.2: alert in the clear":        {0xcca8, []byte{21, 3, 3, 0, 2, 1, 0}, AlertBadRecordMAC},
+		"1.3: no payload":                {0x1301, []byte{23, 3, 3, 0, 0}, AlertBadRecordMAC},
+		"1.2: no payload":                {0xc02b, []byte{23, 3, 3, 0, 0}, AlertBadRecordMAC},
+		"1.3: longer than its version":   {0x1301, append([]byte{23, 3, 3, 0x41, 1}, make([]byte, 0x4101)...), AlertRecordOverflow},
+		"longer than any":                {0xc02b, append([]byte{23, 3, 3, 0x48, 1}, make([]byte, 0x4801)...), AlertRecordOverflow},
+		"TLS 1.0":                        {0x1301, []byte{23, 3, 1, 0, 1, 1}, AlertProtocolVersion},
+		"HTTP":                           {0x1301, []byte("GET / HTTP/1.1"), AlertUnexpectedMessage},
+		"not whole":                      {0x1301, []byte{23, 3, 3, 0, 2, 1}, AlertDecodeError},
+		"something behind it":            {0x1301, []byte{23, 3, 3, 0, 2, 1, 2, 3}, AlertDecodeError},
+		"a handshake, as when it begins": {0x1301, []byte{22, 3, 1, 0, 1, 1}, AlertUnexpectedMessage},
+	} {
+		_, s := twins(t, c.suite)
+		_, _, err := s.Open(NewCiphers(8), 2, c.record)
+		var wrong *Error
+		if !errors.As(err, &wrong) || wrong.Alert != c.want || wrong.Received {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
+}
+
+// TestPadding: zeros behind the content type are no data.
+func TestPadding(t *testing.T) {
+	a, b := twins(t, 0x1301)
+	k := NewCiphers(8)
+	padded := append([]byte("x"), append([]byte{typeData}, make([]byte, 200)...)...)
+	plain, kind, err := b.Open(k, 2, a.seal(k, 1, nil, 0, padded))
+	if err != nil || kind != Data || string(plain) != "x" {
+		t.Errorf("%q, kind %d, %v", plain, kind, err)
+	}
+}
+
+// TestNothingOnEnd: empty records are allowed, as many as make sense.
+func TestNothingOnEnd(t *testing.T) {
+	for _, u := range suites {
+		a, b := twins(t, u.id)
+		k := NewCiphers(8)
+		for range 3 {
+			for range nothingsMax {
+				if _, kind, err := b.Open(k, 2, a.seal(k, 1, nil, typeData, nil)); err != nil || kind != Handled {
+					t.Fatalf("kind %d, %v", kind, err)
+				}
+			}
+			if _, kind, err := b.Open(k, 2, a.Seal(k, 1, nil, []byte("x"))); err != nil || kind != Data {
+				t.Fatalf("kind %d, %v", kind, err)
+			}
+		}
+		for range nothingsMax {
+			b.Open(k, 2, a.seal(k, 1, nil, typeData, nil))
+		}
+		if !refused(&b, k, a.seal(k, 1, nil, typeData, nil), errNothing) {
+			t.Errorf("suite %#x: endless empty records", u.id)
+		}
+	}
+}
+
+// TestAlerts: what the peer's alerts mean.
+func TestAlerts(t *testing.T) {
+	for name, c := range map[string]struct {
+		suite    uint16
+		text     []byte
+		want     Kind
+		received Alert
+	}{
+		"1.3: close_notify":        {0x1301, []byte{1, 0}, CloseNotify, 0},
+		"1.2: close_notify":        {0xc02b, []byte{1, 0}, CloseNotify, 0},
+		"1.3: user_canceled":       {0x1301, []byte{1, 90}, Handled, 0},
+		"1.2: a warning":           {0xc02b, []byte{1, 100}, Handled, 0},
+		"1.3: fatal, as a warning": {0x1301, []byte{1, 20}, 0, 20},
+		"1.3: fatal":               {0x1301, []byte{2, 42}, 0, 42},
+		"1.2: fatal":               {0xc02b, []byte{2, 40}, 0, 40},
+	} {
+		a, b := twins(t, c.suite)
+		k := NewCiphers(8)
+		_, kind, err := b.Open(k, 2, a.seal(k, 1, nil, typeAlert, c.text))
+		var ended *Error
+		if kind != c.want || errors.As(err, &ended) != (c.want == 0) || ended != nil && (ended.Alert != c.received || !ended.Received) {
+			t.Errorf("%s: kind %d, %v", name, kind, err)
+		}
+	}
+}
+
+// TestAlertArrives: crypto/tls understands ours.
+func TestAlertArrives(t *testing.T) {
+	each(t, func(t *testing.T, kind kindOf) {
+		c := connect(t, kind)
+		c.put(c.state.AppendAlert(c.k, testID, nil, AlertRecordOverflow))
+		if _, err := c.peer.Read(make([]byte, 1)); err == nil || err.Error() != "remote error: tls: record overflow" {
+			t.Errorf("the peer has read %v", err)
+		}
+	})
+}
+
+// TestLimitOfKeys: TLS 1.3 goes on under the next key, TLS 1.2 ends.
+func TestLimitOfKeys(t *testing.T) {
+	k := NewCiphers(8)
+	a, b := twins(t, 0x1302)
+	a.SetSequence(0, records13Max-1)
+	b.SetSequence(records13Max-1, 0)
+	for i, want := range []Kind{Data, Handled, Data} {
+		sealed := a.Seal(k, 1, nil, []byte("x"))
+		for len(sealed) > 0 {
+			n, _ := Whole(sealed)
+			_, kind, err := b.Open(k, 2, sealed[:n])
+			if err != nil || kind != want && kind != Data {
+				t.Fatalf("record %d: kind %d, %v", i, kind, err)
+			}
+			sealed = sealed[n:]
+		}
+	}
+	if a.write.sequence != 2 || b.read.sequence != 2 {
+		t.Errorf("%d records written under the new key and %d read, want 2", a.write.sequence, b.read.sequence)
+	}
+	_, b = twins(t, 0xc02f)
+	b.SetSequence(1, records12Max)
+	if !refused(&b, k, []byte{23, 3, 3, 0, 1, 1}, errSpent) {
+		t.Error("TLS 1.2 goes on for ever")
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	b := make([]byte, 48)
+	for name, f := range map[string]func() (State, error){
+		"suite of TLS 1.2":     func() (State, error) { return New13(0xc02b, b[:32], b[:32]) },
+		"suite of TLS 1.3":     func() (State, error) { return New12(0x1301, b, b[:32], b[:32], true) },
+		"suite with CBC":       func() (State, error) { return New12(0xc013, b, b[:32], b[:32], true) },
+		"a long secret":        func() (State, error) { return New13(0x1301, b[:32], b) },
+		"a short secret":       func() (State, error) { return New13(0x1302, b[:32], b) },
+		"a short master":       func() (State, error) { return New12(0xc02b, b[:47], b[:32], b[:32], true) },
+		"a random not in time": func() (State, error) { return New12(0xc02b, b, b[:32], nil, true) },
+	} {
+		if _, err := f(); err == nil {
+			t.Errorf("%s: taken", name)
+		}
+	}
+}
+
+// TestManyConnections: with more connections than seats, and numbers that are used again, each has its own keys.
+func TestManyConnections(t *testing.T) {
+	k := NewCiphers(8)
+	type pair struct{ a, b State }
+	var all []pair
+	for i := range 60 {
+		a, b := twins(t, suites[i%len(suites)].id)
+		all = append(all, pair{a, b})
+	}
+	for round := range 5 {
+		for i := range all {
+			p := &all[(i*7+round)%len(all)]
+			id := uint32(i % 20)
+			plain, _, err := p.b.Open(k, id, p.a.Seal(k, id+100, nil, []byte("mine")))
+			if err != nil || string(plain) != "mine" {
+				t.Fatalf("round %d, connection %d: %q, %v", round, i, plain, err)
+			}
+		}
+		k.Forget(uint32(round))
+	}
+	if n := len(k.rows) * waysPerRow; n != 8 {
+		t.Errorf("%d seats, want 8", n)
+	}
+}
+
+// TestHotAllocatesNothing: neither direction costs the collector anything.
+func TestHotAllocatesNothing(t *testing.T) {
+	for _, u := range suites {
+		a, b := twins(t, u.id)
+		k := NewCiphers(8)
+		data, dst := make([]byte, 1000), make([]byte, 0, 1100)
+		if n := testing.AllocsPerRun(100, func() {
+			dst = a.Seal(k, 1, dst[:0], data)
+			if _, kind, err := b.Open(k, 2, dst); err != nil || kind != Data {
+				t.Fatal(kind, err)
+			}
+		}); n != 0 {
+			t.Errorf("suite %#x: %v allocations a record", u.id, n)
+		}
+	}
+}
