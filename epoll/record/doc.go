@@ -9,8 +9,9 @@
 //
 // # Ciphers
 //
-// What a key schedule is expanded to (about 0.5 to 0.9 kB a direction with AES) lives in Ciphers, a cache that a loop keeps for the connections
-// which talk at the moment. A connection that is not in it costs the expansion again and nothing else: its keys stay in
+// What a key schedule is expanded to (1.3 kB a direction with AES) lives in Ciphers, a cache that a loop keeps for the connections
+// that talk at the moment. A connection that is not in it costs the expansion again, 0.45 µs with AES and next to nothing with CHACHA20
+// (BenchmarkOpen: 64 bytes take 0.15 µs hot and 0.6 µs cold), and nothing else: its keys stay in
 // its State. No key is ever looked up by number alone, so a slot that is used again never finds the keys of somebody
 // who has left.
 //

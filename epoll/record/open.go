@@ -100,11 +100,13 @@ func (s *State) Open(k *Ciphers, id uint32, record []byte) (plain []byte, kind K
 	if len(plain) > plainMax {
 		return nil, 0, errTooLong
 	}
-	kind, err = s.take(content, plain)
-	if kind != Data {
-		plain = nil
+	switch kind, err = s.take(content, plain); {
+	case err != nil:
+		return nil, 0, err
+	case kind != Data:
+		return nil, kind, nil
 	}
-	return plain, kind, err
+	return plain, Data, nil
 }
 
 // spent tells when the keys may not be used any longer and can't be replaced.
