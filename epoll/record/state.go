@@ -1,6 +1,9 @@
 package record
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // State is what an established connection needs to read and write records: both directions' keys, secrets and sequence
 // numbers. It is a plain value of 216 bytes; a copy that replaces the original moves the connection. Two copies in use would
@@ -88,6 +91,7 @@ func (s *State) SetSequence(read, write uint64) {
 // counted. They are not changed. TLS 1.3 only; under 1.2 nothing is written between Finished and the first data.
 func (s *State) CountWritten(k *Ciphers, written []byte) error {
 	reader := State{read: s.write, suite: s.suite, flags: s.flags}
+	aead := k.fresh(s.suite, &s.write)
 	for len(written) > 0 {
 		n, err := Whole(written)
 		if err != nil {
@@ -96,7 +100,7 @@ func (s *State) CountWritten(k *Ciphers, written []byte) error {
 		if n == 0 {
 			return errCut
 		}
-		if _, err := reader.decrypt(k.fresh(s.suite, &reader.read), k, append([]byte(nil), written[:n]...)); err == nil {
+		if _, err := reader.decrypt(aead, k, slices.Clone(written[:n])); err == nil {
 			reader.read.sequence++
 		}
 		written = written[n:]
