@@ -170,3 +170,15 @@ func TestNothingOnEnd(t *testing.T) {
 		}
 	}
 }
+
+// TestTicketInterrupted: other records may not come between the parts of a message. RFC 8446, 5.1
+func TestTicketInterrupted(t *testing.T) {
+	a, b := twins(t, 0x1301)
+	k := NewCiphers(8)
+	if _, _, err := b.Open(k, 2, a.seal(k, 1, nil, typeHandshake, []byte{4, 0, 0, 9, 0})); err != nil {
+		t.Fatal(err)
+	}
+	if !refused(&b, k, a.Seal(k, 1, nil, []byte("x")), errContent) {
+		t.Error("data came within a ticket")
+	}
+}
