@@ -13,16 +13,23 @@ type Moved struct {
 	Unsent   []byte // to go out first
 	Peer     netip.AddrPort
 	Listener int
+	tls      *sealed // of a secured connection
+}
+
+// sealed is what TLS adds to a connection between two loops.
+type sealed struct {
+	secure
+	raw, out []byte // ciphertext: unread, unsent
 }
 
 // Detach takes the connection out of this loop, without OnClose, for another loop to Adopt. Within the connection's
 // OnData, Unread is a copy of all that OnData was given, and what OnData returns does not matter: the caller cuts off
 // what it has consumed (m.Unread = m.Unread[n:]). The deadline and a pause do not travel. The handle finds nothing
-// from now on, and c is good until the end of the tick. Not for a connection that is closing or still dialling.
+// from now on, and c is good until the end of the tick. Not for a connection that is closing, still dialling or in its TLS handshake.
 func (c *Conn) Detach() Moved {
 	l := c.use()
-	if c.is(isEnded | isFinishing | isConnecting) {
-		panic(fmt.Sprintf("epoll: Detach of slot %d, which is closing or dialling (flags %#x)", c.slot, c.flags))
+	if c.is(isEnded|isFinishing|isConnecting) || l.shaking(c) {
+		panic(fmt.Sprintf("epoll: Detach of slot %d, which is closing, dialling or in a TLS handshake (flags %#x)", c.slot, c.flags))
 	}
 	m := Moved{FD: int(c.fd), Peer: c.Peer(), Listener: c.Listener()}
 	switch {
@@ -33,6 +40,9 @@ func (c *Conn) Detach() Moved {
 	}
 	if c.batch != 0 {
 		m.Unsent = bytes.Clone(l.bufs.at(c.batch).bytes())
+	}
+	if c.is(isTLS) {
+		m.tls = l.unsecure(c)
 	}
 	if err := l.poll.remove(m.FD); err != nil {
 		panic(fmt.Sprintf("epoll: remove descriptor %d of slot %d: %v", c.fd, c.slot, err))
@@ -59,6 +69,9 @@ func (l *Loop) Adopt(m Moved) (*Conn, error) {
 		return nil, fmt.Errorf("adopt: epoll_ctl: %w", err)
 	}
 	l.stats.Adopts++
+	if m.tls != nil {
+		l.resecure(c, m.tls)
+	}
 	if len(m.Unread) > 0 {
 		l.setTail(c, m.Unread)
 		c.ResumeRead()

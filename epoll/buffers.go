@@ -27,6 +27,14 @@ func (b *buffer) bytes() []byte { return b.mem[b.off:b.end] }
 
 func (b *buffer) len() int { return b.end - b.off }
 
+// compact moves the bytes down over those that are done with, if these are as many: so a byte moves few times.
+func (b *buffer) compact() {
+	if b.off >= b.len() {
+		b.end = copy(b.mem, b.bytes())
+		b.off = 0
+	}
+}
+
 type kind uint8
 
 const (

@@ -12,12 +12,15 @@ const (
 	CauseStalled           // unsent bytes did not move for Options.StallSec, or not within the linger of Finish
 	CauseTailTooLong       // the handler kept more than Options.TailBytesMax
 	CauseStopped           // the loop stopped
+	CauseHandshake         // the TLS handshake failed; why is in Stats.HandshakeFails
+	CauseBadRecord         // what came over TLS was no record of the peer's, or against the rules
 
-	causes = int(CauseStopped) + 1
+	causes = int(CauseBadRecord) + 1
 )
 
 var causeNames = [causes]string{
 	"none", "closed", "peer closed", "peer reset", "dial failed", "stalled", "tail too long", "stopped",
+	"handshake failed", "bad TLS record",
 }
 
 // String returns the cause in words.

@@ -76,6 +76,13 @@ func (l *Loop) checkAll() {
 				lent++
 			}
 		}
+		if c.is(isTLS) {
+			for _, i := range []uint32{l.secure(c).raw, l.secure(c).out} {
+				if i != 0 {
+					lent++
+				}
+			}
+		}
 	}
 	if live != l.live || live+len(l.slotsFree)+len(l.chunks) != int(l.slotsUsed) {
 		panic(fmt.Sprintf("epoll: %d live connections counted, %d found; %d slots free of %d",
@@ -93,7 +100,7 @@ func (l *Loop) checkConn(c *Conn) {
 		panic(fmt.Sprintf("epoll: slot %d does not find its loop", c.slot))
 	case c.is(isBlocked) && unsent == 0:
 		panic(fmt.Sprintf("epoll: slot %d waits for room and has nothing to send", c.slot))
-	case unsent > 0 && !c.is(isBlocked|isDirty|isConnecting):
+	case unsent > 0 && !c.is(isBlocked|isDirty|isConnecting) && !l.shaking(c):
 		panic(fmt.Sprintf("epoll: slot %d has %d bytes that nobody will send", c.slot, unsent))
 	case c.tail != 0 && l.bufs.at(c.tail).len() > l.o.TailBytesMax:
 		panic(fmt.Sprintf("epoll: slot %d keeps a tail of %d", c.slot, l.bufs.at(c.tail).len()))

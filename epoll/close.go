@@ -10,7 +10,7 @@ func (c *Conn) Close() {
 }
 
 // Finish ends the connection gracefully: no more OnData, OnDrained or OnTimeout; what is in the batch is written,
-// then our FIN; input is read and discarded until the peer's FIN, because closing a socket with unread bytes sends a
+// then close_notify if it is secured, then our FIN; input is read and discarded until the peer's FIN, because closing a socket with unread bytes sends a
 // RST that can overtake the goodbye. If that takes longer than lingerSec, rounded up by at most two seconds, the
 // connection is closed. OnClose gets CauseClosed when the goodbye was written, otherwise CauseStalled or
 // CausePeerReset.
@@ -19,10 +19,14 @@ func (c *Conn) Finish(lingerSec uint32) {
 	switch {
 	case c.Closing():
 		return
-	case c.is(isConnecting):
+	case c.is(isConnecting), l.shaking(c):
 		l.end(c, CauseClosed)
 		return
 	}
+	l.finish(c, lingerSec)
+}
+
+func (l *Loop) finish(c *Conn, lingerSec uint32) {
 	c.flags = c.flags&^isPaused | isFinishing
 	c.deadlineSec = l.nowSec + lingerSec + 1
 	l.link(c)
@@ -74,7 +78,9 @@ func (l *Loop) end(c *Conn, why Cause) {
 		return
 	}
 	c.flags |= isEnded
-	c.cause = why
+	if c.cause == CauseNone {
+		c.cause = why
+	}
 	l.ended = append(l.ended, c.slot)
 }
 

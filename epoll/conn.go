@@ -50,6 +50,7 @@ const (
 	isDetached                     // isEnded, and the descriptor is no longer ours
 	isLinked                       // in the wheel
 	isIPv4                         // peer is an IPv4 address
+	isTLS                          // StartTLS was called; the rest is in the loop's secures
 )
 
 func (c *Conn) is(any flags) bool { return c.flags&any != 0 }

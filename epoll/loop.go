@@ -42,6 +42,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tidegate/tidegate/epoll/record"
 )
 
 // The states of Loop.wake.
@@ -69,6 +71,11 @@ type Loop struct {
 	bufs      buffers
 	rbuf      []byte // tailShort bytes for a tail, then room for one read
 	sink      []byte // what Begin lends on a closing connection
+	cbuf      []byte // ciphertext; nil before the first StartTLS
+	ciphers   *record.Ciphers
+	secures   Chunks[*secure] // by slot, of connections with TLS
+	news      news
+	securer   Securer // the handler, if it is one
 
 	chunks    []*chunk
 	slotsFree []uint32
@@ -103,6 +110,8 @@ func New(o Options, h Handler, t Ticker) (*Loop, error) {
 	if err := l.poll.open(); err != nil {
 		return nil, err
 	}
+	l.securer, _ = h.(Securer)
+	l.news.loop = l
 	l.listeners.openSpare()
 	l.rbuf = make([]byte, tailShort+l.o.ReadBytes)
 	l.readClock()
@@ -188,6 +197,7 @@ func (l *Loop) tick(n int) (stop bool) {
 		// An alarm alone must not swallow a Wake that comes meanwhile: that one rings, or is seen in the next tick.
 		if l.wake.CompareAndSwap(woken, awake) {
 			stop = l.stopping.Load()
+			l.hearNews()
 		}
 		l.t.OnWake()
 	}

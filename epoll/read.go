@@ -21,6 +21,10 @@ const (
 
 // read reads a connection once and shows the handler what there is.
 func (l *Loop) read(c *Conn) {
+	if c.is(isTLS) {
+		l.readSealed(c)
+		return
+	}
 	if c.tail != 0 && l.bufs.at(c.tail).len() > tailShort {
 		l.readBehind(c)
 		return
@@ -95,22 +99,31 @@ func (l *Loop) offerResumed() {
 			continue
 		}
 		c.flags &^= isResumed
-		if c.tail == 0 || c.is(isPaused|isEnded|isFinishing) {
+		if c.is(isPaused | isEnded | isFinishing) {
 			continue
 		}
-		l.show(c, l.bufs.at(c.tail).bytes(), true)
+		if c.tail != 0 {
+			l.show(c, l.bufs.at(c.tail).bytes(), true)
+		}
+		if c.is(isTLS) {
+			l.endIfOver(c)
+		}
 	}
 }
 
 // show lends p to the handler and keeps what it leaves. own tells that p is the memory of the connection's tail.
 func (l *Loop) show(c *Conn, p []byte, own bool) {
 	l.showing, l.shown = c.slot, p
+	was := c.flags
 	rest := l.h.OnData(c, p)
 	l.showing, l.shown = 0, nil
 	if c.is(isEnded | isFinishing) {
 		l.bufs.drop(&c.tail)
 	} else {
 		l.keep(c, p, rest, own)
+		if c.is(isTLS) && was&isTLS == 0 {
+			l.feedTail(c)
+		}
 	}
 	if !own {
 		mangle(p)
@@ -184,7 +197,14 @@ func (c *Conn) ResumeRead() {
 		c.flags &^= isMuted
 		l.rearm(c)
 	}
-	if !c.is(isResumed) && (c.tail != 0 || l.showing == c.slot) {
+	if c.tail != 0 || l.showing == c.slot || c.is(isTLS) && l.secure(c).over {
+		l.resume(c)
+	}
+}
+
+// resume puts the connection on the list of tails to be offered.
+func (l *Loop) resume(c *Conn) {
+	if !c.is(isResumed) {
 		c.flags |= isResumed
 		l.resumed = append(l.resumed, c.slot)
 	}

@@ -23,6 +23,7 @@ type rig struct {
 	drained func(c *Conn)
 	timeout func(c *Conn)
 	close   func(c *Conn, why Cause)
+	secured func(c *Conn)
 	wake    func()
 	tickEnd func()
 }
@@ -59,6 +60,12 @@ func (r *rig) OnClose(c *Conn, why Cause) {
 	}
 }
 
+func (r *rig) OnSecured(c *Conn) {
+	if r.secured != nil {
+		r.secured(c)
+	}
+}
+
 func (r *rig) OnWake() {
 	if r.wake != nil {
 		r.wake()
@@ -82,7 +89,7 @@ func newRig(t *testing.T, o Options) *rig {
 	r.nanos.Store(processNanos())
 	l.clock = r.nanos.Load
 	t.Cleanup(func() {
-		r.open, r.data, r.drained, r.timeout, r.close, r.wake, r.tickEnd = nil, nil, nil, nil, nil, nil, nil
+		r.open, r.data, r.drained, r.timeout, r.close, r.wake, r.tickEnd, r.secured = nil, nil, nil, nil, nil, nil, nil, nil
 		l.closeAll()
 		l.checkAll()
 		if l.live != 0 {

@@ -120,6 +120,9 @@ func (l *Loop) grow() uint32 {
 // stale.
 func (l *Loop) release(c *Conn) {
 	l.unlink(c)
+	if c.is(isTLS) {
+		l.dropSecure(c)
+	}
 	l.bufs.drop(&c.tail)
 	l.bufs.drop(&c.batch)
 	c.flags = 0

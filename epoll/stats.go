@@ -16,9 +16,12 @@ type Stats struct {
 	ReadBytes        uint64
 	Writes           uint64 // send calls on connections
 	WriteBytes       uint64
-	WouldBlock       uint64 // batches that the socket refused in whole or in part
-	TailCopyBytes    uint64 // bytes copied to keep or to offer tails
-	StaleEvents      uint64 // kernel events for connections already ended or gone
+	WouldBlock       uint64                 // batches that the socket refused in whole or in part
+	TailCopyBytes    uint64                 // bytes copied to keep or to offer tails
+	StaleEvents      uint64                 // kernel events for connections already ended or gone
+	Handshakes       uint64                 // TLS handshakes that succeeded
+	HandshakeFails   [handshakeFails]uint64 // those that did not, by HandshakeFail; a deadline of the owner or an end of the peer is none
+	BadRecords       uint64                 // connections ended with CauseBadRecord
 	Ticks            uint64
 	BusyNanos        int64 // time spent in ticks, waiting not included
 	LongestTickNanos int64

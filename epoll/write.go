@@ -51,12 +51,19 @@ func (c *Conn) End(dst []byte) {
 	}
 }
 
-// Unsent is how many bytes wait to be written.
+// Unsent is how many bytes wait to be written; what the socket has refused of a secured connection counts as ciphertext.
 func (c *Conn) Unsent() int {
-	if c.batch == 0 {
-		return 0
+	n := 0
+	if c.batch != 0 {
+		n = c.use().bufs.at(c.batch).len()
 	}
-	return c.use().bufs.at(c.batch).len()
+	if c.is(isTLS) {
+		l := c.use()
+		if out := l.secure(c).out; out != 0 {
+			n += l.bufs.at(out).len()
+		}
+	}
+	return n
 }
 
 // soil puts the connection on the list for the flush.
@@ -82,14 +89,22 @@ func (l *Loop) flush() {
 	l.dirty = l.dirty[:0]
 }
 
-// write sends what the socket takes, and tells whether that was all. The rest waits for EPOLLOUT.
+// write sends what waits to be written as far as the socket takes it, and tells whether that was all.
 func (l *Loop) write(c *Conn) (all bool) {
-	if c.batch == 0 {
+	if c.is(isTLS) {
+		return l.writeSealed(c)
+	}
+	return l.writeOut(c, &c.batch)
+}
+
+// writeOut sends what the socket takes of a buffer, and tells whether that was all. The rest waits for EPOLLOUT.
+func (l *Loop) writeOut(c *Conn, out *uint32) (all bool) {
+	if *out == 0 {
 		return true
 	}
-	b := l.bufs.at(c.batch)
+	b := l.bufs.at(*out)
 	if b.len() == 0 {
-		l.bufs.drop(&c.batch)
+		l.bufs.drop(out)
 		return true
 	}
 	n, errno := send(c.fd, b.bytes())
@@ -104,7 +119,7 @@ func (l *Loop) write(c *Conn) (all bool) {
 	}
 	b.off += n
 	if b.len() == 0 {
-		l.bufs.drop(&c.batch)
+		l.bufs.drop(out)
 		return true
 	}
 	// A short write says the same as EAGAIN: asking again would only confirm it.
@@ -112,10 +127,7 @@ func (l *Loop) write(c *Conn) (all bool) {
 	if n > 0 || !c.is(isBlocked) {
 		c.movedSec = l.nowSec
 	}
-	if b.off >= b.len() {
-		b.end = copy(b.mem, b.bytes())
-		b.off = 0
-	}
+	b.compact()
 	if !c.is(isBlocked) {
 		c.flags |= isBlocked
 		l.rearm(c)

@@ -1,0 +1,241 @@
+package epoll
+
+import (
+	"container/list"
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/tidegate/tidegate/epoll/record"
+)
+
+var (
+	errBusy    = errors.New("epoll: too many handshakes wait")
+	errEvicted = errors.New("epoll: a handshake that waited for its peer had to leave")
+	errGone    = errors.New("epoll: the connection of a handshake has ended")
+)
+
+// shake is one handshake, between the loop that owns its connection and the goroutine that does it.
+type shake struct {
+	t    *TLS
+	loop *Loop
+	name Handle // of the connection
+	mind minder // only the goroutine's
+
+	// Of the Handshaker, under its mu.
+	in        *list.List // the list it is on; nil: none
+	place     *list.Element
+	stalledAt time.Time
+
+	mu       sync.Mutex
+	come     sync.Cond // unread has grown, or failure is set
+	unread   []byte    // came in, whole records first
+	unsent   []byte    // to go out
+	full     bool      // the loop has stopped reading until unread is short again
+	asked    bool      // has been in the queue
+	told     bool      // is on the loop's list of news
+	over     bool      // the goroutine is done with it
+	failure  error     // why it ended badly; nil: it ended well, or has not ended
+	gone     bool      // nobody waits for the result
+	verified any
+	keys     record.State
+}
+
+// unreadMax is from how many unread bytes on the loop stops reading a connection in its handshake: more than any
+// handshake needs at a time, so it is early data of a peer in a hurry.
+const unreadMax = 64 << 10
+
+func newShake(t *TLS, l *Loop, name Handle) *shake {
+	s := &shake{t: t, loop: l, name: name}
+	s.come.L = &s.mu
+	return s
+}
+
+// fail ends the handshake from outside.
+func (s *shake) fail(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over || s.failure != nil {
+		return
+	}
+	s.failure = why
+	s.come.Signal()
+	s.tell()
+}
+
+// leave says that the connection has ended.
+func (s *shake) leave() {
+	s.mu.Lock()
+	s.gone = true
+	s.unread, s.unsent = nil, nil
+	s.mu.Unlock()
+	s.fail(errGone)
+	s.t.Handshaker.forget(s)
+}
+
+// tell makes the loop look at the handshake. Called with mu held.
+func (s *shake) tell() {
+	if s.told || s.gone {
+		return
+	}
+	s.told = true
+	s.loop.news.put(s)
+}
+
+// run does the handshake, and tells whether it ended well and was a resumption.
+func (s *shake) run() (ok, resumed bool) {
+	h := s.t.Handshaker
+	h.compute <- struct{}{}
+	state, who, err := s.handshake()
+	<-h.compute
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+	if s.failure == nil {
+		s.failure = err
+	}
+	s.verified = who
+	s.tell()
+	return s.failure == nil, state.DidResume
+}
+
+func (s *shake) handshake() (state tls.ConnectionState, who any, err error) {
+	c := s.conn()
+	if err = c.HandshakeContext(context.Background()); err != nil {
+		return state, nil, err
+	}
+	state = c.ConnectionState()
+	if s.keys, err = s.mind.keys(&state, s.t.Client); err != nil {
+		return state, nil, err
+	}
+	if s.t.Verified != nil {
+		if who, err = s.t.Verified(state); err != nil {
+			return state, nil, &verifyError{err}
+		}
+	}
+	return state, who, nil
+}
+
+func (s *shake) conn() *tls.Conn {
+	config := s.t.Config()
+	if s.t.Client {
+		return tls.Client((*shim)(s), s.mind.listen(config))
+	}
+	return tls.Server((*shim)(s), s.mind.listen(config))
+}
+
+// verifyError is what Verified returned.
+type verifyError struct{ error }
+
+func (e *verifyError) Unwrap() error { return e.error }
+
+// failKind sorts why a handshake ended badly.
+func failKind(err error) HandshakeFail {
+	var (
+		certificate *tls.CertificateVerificationError
+		header      tls.RecordHeaderError
+		refused     *verifyError
+		op          *net.OpError
+	)
+	switch {
+	case errors.Is(err, errBusy):
+		return FailBusy
+	case errors.Is(err, errEvicted):
+		return FailEvicted
+	case errors.Is(err, errNotTLS), errors.As(err, &header):
+		return FailNotTLS
+	case errors.As(err, &certificate), errors.As(err, &refused):
+		return FailCertificate
+	case errors.As(err, &op) && op.Op == "remote error":
+		return FailPeerAlert
+	}
+	return FailProtocol
+}
+
+// shim is the handshake as the net.Conn that crypto/tls wants. It gives exactly one record at a time, so that nothing
+// behind the handshake is ever inside of crypto/tls.
+type shim shake
+
+func (m *shim) Read(p []byte) (int, error) {
+	s := (*shake)(m)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.hasRecord() && s.failure == nil {
+		s.wait()
+	}
+	if s.failure != nil {
+		return 0, s.failure
+	}
+	if s.mind.left == 0 {
+		n, err := record.Whole(s.unread)
+		if err != nil {
+			return 0, err
+		}
+		s.mind.left = n
+		s.mind.saw(s.unread[:n])
+	}
+	n := copy(p[:min(len(p), s.mind.left)], s.unread)
+	s.mind.left -= n
+	s.unread = s.unread[n:]
+	if s.full && len(s.unread) < unreadMax/2 {
+		s.tell()
+	}
+	return n, nil
+}
+
+// hasRecord tells whether there is a whole record, or bytes that can't become one. Called with mu held.
+func (s *shake) hasRecord() bool {
+	if s.mind.left > 0 {
+		return true
+	}
+	n, err := record.Whole(s.unread)
+	return n > 0 || err != nil
+}
+
+// wait lets others compute until there is a record. The flight of ours that the peer is to answer goes out now. Called
+// with mu held.
+func (s *shake) wait() {
+	h := s.t.Handshaker
+	if len(s.unsent) > 0 {
+		s.tell()
+	}
+	s.mu.Unlock()
+	<-h.compute
+	h.stall(s)
+	s.mu.Lock()
+	for !s.hasRecord() && s.failure == nil {
+		s.come.Wait()
+	}
+	s.mu.Unlock()
+	h.goOn(s)
+	h.compute <- struct{}{}
+	s.mu.Lock()
+}
+
+func (m *shim) Write(p []byte) (int, error) {
+	s := (*shake)(m)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gone {
+		return 0, errGone
+	}
+	s.mind.wrote(p)
+	s.unsent = append(s.unsent, p...)
+	return len(p), nil
+}
+
+func (m *shim) Close() error                     { return nil }
+func (m *shim) LocalAddr() net.Addr              { return shimAddr{} }
+func (m *shim) RemoteAddr() net.Addr             { return shimAddr{} }
+func (m *shim) SetDeadline(time.Time) error      { return nil }
+func (m *shim) SetReadDeadline(time.Time) error  { return nil }
+func (m *shim) SetWriteDeadline(time.Time) error { return nil }
+
+// shimAddr is no address: the descriptor is the loop's business.
+type shimAddr struct{}
+
+func (shimAddr) Network() string { return "tcp" }
+func (shimAddr) String() string  { return "loop" }
