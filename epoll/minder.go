@@ -15,15 +15,16 @@ import (
 // stay; what it does not tell is on the wire before our eyes: the server's random number in its hello, and how many
 // records each side has sent under the keys. Owned by the goroutine that does the handshake.
 type minder struct {
-	left   int    // of the record that is being read
-	flight []byte // the records that we wrote since the last one we read
+	left    int    // of the record that is being read
+	written []byte // all records of ours
 
 	read12, wrote12 counter
+	clientRandom    []byte
 	serverRandom    []byte
+	master          []byte // of the session to be resumed, TLS 1.2
 
-	also    keyLog // the KeyLogWriter that Config had
-	lines   []byte
-	secrets map[string][2][]byte // by label: client random, secret
+	also    keyLog            // the KeyLogWriter that Config had
+	secrets map[string][]byte // by label
 }
 
 type keyLog interface{ Write(p []byte) (int, error) }
@@ -35,11 +36,12 @@ type counter struct {
 }
 
 const (
-	recordHeader       = 5
-	typeChangeCipher   = 20
-	typeHandshake      = 22
-	helloOfServer      = 2
-	serverRandomOffset = recordHeader + 4 + 2 // behind type and length of the message and its version
+	recordHeader     = 5
+	typeChangeCipher = 20
+	typeHandshake    = 22
+	helloOfClient    = 1
+	helloOfServer    = 2
+	randomOffset     = recordHeader + 4 + 2 // behind type and length of the message and its version
 )
 
 func (c *counter) count(rec []byte) {
@@ -52,15 +54,14 @@ func (c *counter) count(rec []byte) {
 }
 
 // listen returns a clone of the config that tells us the secrets and offers what the record layer has. It is made anew
-// for each handshake, at about a microsecond: so tickets are encrypted with the keys that the config has now.
+// for each handshake, at about a microsecond.
 func (m *minder) listen(config *tls.Config) *tls.Config {
-	// As crypto/tls does it at the first handshake: makes the keys for tickets, or renews them, so that clones share them.
-	_, _ = config.DecryptTicket(nil, tls.ConnectionState{})
 	clone := config.Clone()
 	if clone.KeyLogWriter != nil {
 		m.also = clone.KeyLogWriter
 	}
 	clone.KeyLogWriter = (*keyLogWriter)(m)
+	m.mindTickets(config, clone)
 	clone.MinVersion = max(clone.MinVersion, tls.VersionTLS12)
 	chosen := clone.CipherSuites
 	clone.CipherSuites = record.Suites12()
@@ -79,6 +80,38 @@ func (m *minder) listen(config *tls.Config) *tls.Config {
 	return clone
 }
 
+// mindTickets has tickets wrapped by the config itself, so that all its clones have the same keys for them. What is
+// unwrapped tells the master secret of a resumption in TLS 1.2, which is not logged. A client can't see the tickets of TLS
+// 1.3, which come after the handshake, and does without.
+func (m *minder) mindTickets(config, clone *tls.Config) {
+	clone.ClientSessionCache = nil
+	if clone.WrapSession == nil {
+		clone.WrapSession = config.EncryptTicket
+	}
+	unwrap := config.UnwrapSession
+	if unwrap == nil {
+		unwrap = config.DecryptTicket
+	}
+	clone.UnwrapSession = func(ticket []byte, state tls.ConnectionState) (*tls.SessionState, error) {
+		session, err := unwrap(ticket, state)
+		if session != nil && err == nil && state.Version == tls.VersionTLS12 {
+			m.master = masterOf(session)
+		}
+		return session, err
+	}
+}
+
+// masterOf finds the secret in a session by its published encoding: version, type, suite and time, then the secret behind
+// a byte with its length.
+func masterOf(session *tls.SessionState) []byte {
+	const at = 2 + 1 + 2 + 8
+	p, err := session.Bytes()
+	if err != nil || len(p) <= at || len(p) <= at+int(p[at]) {
+		return nil
+	}
+	return p[at+1:][:p[at]]
+}
+
 // keyLogWriter is the minder as crypto/tls wants it.
 type keyLogWriter minder
 
@@ -88,18 +121,14 @@ func (w *keyLogWriter) Write(line []byte) (int, error) {
 	if len(words) != 3 {
 		return 0, fmt.Errorf("epoll: a key log line of %d words", len(words))
 	}
-	var pair [2][]byte
-	for i, word := range words[1:] {
-		b := make([]byte, hex.DecodedLen(len(word)))
-		if _, err := hex.Decode(b, word); err != nil {
-			return 0, fmt.Errorf("epoll: key log: %w", err)
-		}
-		pair[i] = b
+	secret, err := hex.DecodeString(string(words[2]))
+	if err != nil {
+		return 0, fmt.Errorf("epoll: key log: %w", err)
 	}
 	if w.secrets == nil {
-		w.secrets = make(map[string][2][]byte, 4)
+		w.secrets = make(map[string][]byte, 4)
 	}
-	w.secrets[string(words[0])] = pair
+	w.secrets[string(words[0])] = secret
 	if w.also != nil {
 		return w.also.Write(line)
 	}
@@ -108,14 +137,13 @@ func (w *keyLogWriter) Write(line []byte) (int, error) {
 
 // saw is told of each record that crypto/tls reads.
 func (m *minder) saw(rec []byte) {
-	m.flight = m.flight[:0]
 	m.read12.count(rec)
 	m.lookForHello(rec)
 }
 
 // wrote is told of what crypto/tls writes, which is whole records.
 func (m *minder) wrote(p []byte) {
-	m.flight = append(m.flight, p...)
+	m.written = append(m.written, p...)
 	for len(p) >= recordHeader {
 		n := min(len(p), recordHeader+int(p[3])<<8+int(p[4]))
 		m.wrote12.count(p[:n])
@@ -124,10 +152,16 @@ func (m *minder) wrote(p []byte) {
 	}
 }
 
-// lookForHello finds the server's random number, whichever side we are.
+// lookForHello finds the random numbers, whichever side we are.
 func (m *minder) lookForHello(rec []byte) {
-	if m.serverRandom == nil && rec[0] == typeHandshake && len(rec) >= serverRandomOffset+32 && rec[recordHeader] == helloOfServer {
-		m.serverRandom = bytes.Clone(rec[serverRandomOffset:][:32])
+	if rec[0] != typeHandshake || len(rec) < randomOffset+32 {
+		return
+	}
+	switch random := rec[randomOffset:][:32]; {
+	case rec[recordHeader] == helloOfClient && m.clientRandom == nil:
+		m.clientRandom = bytes.Clone(random)
+	case rec[recordHeader] == helloOfServer && m.serverRandom == nil:
+		m.serverRandom = bytes.Clone(random)
 	}
 }
 
@@ -138,17 +172,20 @@ func (m *minder) keys(state *tls.ConnectionState, client bool) (record.State, er
 	if state.Version == tls.VersionTLS13 {
 		return m.keys13(state.CipherSuite, client)
 	}
-	log, ok := m.secrets["CLIENT_RANDOM"]
-	if !ok || m.serverRandom == nil {
+	master := m.master
+	if !state.DidResume {
+		master = m.secrets["CLIENT_RANDOM"]
+	}
+	if master == nil || m.clientRandom == nil || m.serverRandom == nil {
 		return record.State{}, errKeys
 	}
-	k, err := record.New12(state.CipherSuite, log[1], log[0], m.serverRandom, !client)
+	k, err := record.New12(state.CipherSuite, master, m.clientRandom, m.serverRandom, !client)
 	k.SetSequence(m.read12.n, m.wrote12.n)
 	return k, err
 }
 
 func (m *minder) keys13(suite uint16, client bool) (record.State, error) {
-	read, write := m.secrets["CLIENT_TRAFFIC_SECRET_0"][1], m.secrets["SERVER_TRAFFIC_SECRET_0"][1]
+	read, write := m.secrets["CLIENT_TRAFFIC_SECRET_0"], m.secrets["SERVER_TRAFFIC_SECRET_0"]
 	if client {
 		read, write = write, read
 	}
@@ -159,6 +196,8 @@ func (m *minder) keys13(suite uint16, client bool) (record.State, error) {
 	if err != nil {
 		return k, err
 	}
-	// A server's tickets are under the key already; whatever else we wrote last is not.
-	return k, k.CountWritten(record.NewCiphers(1), m.flight)
+	// A server's tickets are under this key already. They go out before the client's Finished if no certificate is asked
+	// for, else behind it.
+	err = k.CountWritten(record.NewCiphers(1), m.written)
+	return k, err
 }

@@ -9,8 +9,8 @@ import (
 
 // TLS is how connections of one kind become secured. It may be used by many connections of many loops at once.
 type TLS struct {
-	// Config is asked once per handshake, on a worker. Return the same pointer until something changes; session tickets
-	// are then those of that Config, also when SetSessionTicketKeys is called on it. TLS below 1.2 and suites of TLS 1.2
+	// Config is asked once per handshake, on a worker. Session tickets are those of the Config that is returned, or of that
+	// which its GetConfigForClient chooses, with the keys that it has then. TLS below 1.2 and suites of TLS 1.2
 	// that are no AEAD are never offered. A KeyLogWriter of its own is still served.
 	Config func() *tls.Config
 	// Verified is told of a finished handshake, on a worker, and says whose connection it is: what Conn.Secured returns.
@@ -18,7 +18,7 @@ type TLS struct {
 	Verified func(state tls.ConnectionState) (who any, err error)
 	// Handshaker does the work.
 	Handshaker *Handshaker
-	// Client tells that we speak first: for connections that we dialled. Tickets of the server are skipped.
+	// Client tells that we speak first: for connections that we dialled. There is no resumption: tickets of the server are skipped.
 	Client bool
 }
 
