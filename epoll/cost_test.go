@@ -228,6 +228,13 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if addr := os.Getenv(tlsFarEndsEnv); addr != "" {
+		if err := holdTLSFarEnds(addr); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		return
+	}
 	os.Exit(m.Run())
 }
 
@@ -280,8 +287,13 @@ func holdFarEnds(addr netip.AddrPort) error {
 // startFarEnds starts the process of the far ends; the test ends it.
 func startFarEnds(t *testing.T, addr netip.AddrPort) (in io.Writer, answers *bufio.Reader) {
 	t.Helper()
+	return startProcess(t, farEndsEnv, addr)
+}
+
+func startProcess(t *testing.T, env string, addr netip.AddrPort) (in io.Writer, answers *bufio.Reader) {
+	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s", farEndsEnv, addr))
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s", env, addr))
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -34,6 +35,7 @@ type shake struct {
 	come     sync.Cond // unread has grown, or failure is set
 	unread   []byte    // came in, whole records first
 	unsent   []byte    // to go out
+	ended    bool      // nothing will come after unread
 	full     bool      // the loop has stopped reading until unread is short again
 	asked    bool      // has been in the queue
 	told     bool      // is on the loop's list of news
@@ -163,11 +165,14 @@ func (m *shim) Read(p []byte) (int, error) {
 	s := (*shake)(m)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.hasRecord() && s.failure == nil {
+	if !s.hasRecord() && s.failure == nil && !s.ended {
 		s.wait()
 	}
 	if s.failure != nil {
 		return 0, s.failure
+	}
+	if !s.hasRecord() {
+		return 0, io.EOF
 	}
 	if s.mind.left == 0 {
 		n, err := record.Whole(s.unread)
@@ -206,7 +211,7 @@ func (s *shake) wait() {
 	<-h.compute
 	h.stall(s)
 	s.mu.Lock()
-	for !s.hasRecord() && s.failure == nil {
+	for !s.hasRecord() && s.failure == nil && !s.ended {
 		s.come.Wait()
 	}
 	s.mu.Unlock()

@@ -139,3 +139,8 @@ func exchange(c net.Conn, p []byte) error {
 	}
 	return <-sent
 }
+
+func addrPortOf(t *testing.T, l net.Listener) netip.AddrPort {
+	t.Helper()
+	return l.Addr().(*net.TCPAddr).AddrPort()
+}

@@ -3,6 +3,7 @@ package epoll
 import (
 	"bytes"
 	"errors"
+	"io"
 	"sync"
 
 	"github.com/tidegate/tidegate/epoll/record"
@@ -20,8 +21,8 @@ const alertAccessDenied record.Alert = 49
 // write: 2 MiB a loop at most.
 const ciphersPerLoop = 1024
 
-// helloBytesMax is the longest first record of a peer that opens a handshake.
-const helloBytesMax = recordHeader + 16<<10
+// helloBytesMax is the longest first record of a peer that opens a handshake, its header aside.
+const helloBytesMax = 16 << 10
 
 // news are handshakes of a loop's connections of which a worker has something to tell: the door into the loop. Safe from
 // any goroutine.
@@ -74,11 +75,26 @@ func (l *Loop) feedTail(c *Conn) {
 // readShaking reads a connection in its handshake once.
 func (l *Loop) readShaking(c *Conn) {
 	n, errno := recv(c.fd, l.rbuf)
+	if n == 0 && errno == 0 && l.secure(c).shake.asked {
+		l.endOfInput(c)
+		return
+	}
 	if !l.received(c, n, errno) {
 		return
 	}
 	l.feed(c, l.rbuf[:n])
 	mangle(l.rbuf[:n])
+}
+
+// endOfInput notes the FIN of a peer in its handshake, which may have sent all that is needed, and data behind it.
+func (l *Loop) endOfInput(c *Conn) {
+	l.stats.Reads++
+	s := l.secure(c).shake
+	s.mu.Lock()
+	s.ended = true
+	s.come.Signal()
+	s.mu.Unlock()
+	l.mute(c)
 }
 
 // feed hands bytes of the peer to the handshake, and asks for a seat when the first record is whole.
@@ -113,7 +129,7 @@ func wholeHello(p []byte) (bool, error) {
 		return false, errNotTLS
 	}
 	n, err := record.Whole(p)
-	if err != nil || n > helloBytesMax || n == 0 && len(p) >= helloBytesMax {
+	if err != nil || len(p) >= recordHeader && int(p[3])<<8+int(p[4]) > helloBytesMax {
 		return false, errNotTLS
 	}
 	return n > 0, nil
@@ -144,7 +160,7 @@ func (l *Loop) advance(c *Conn, s *shake) {
 	s.told = false
 	out, over, failure := s.unsent, s.over, s.failure
 	s.unsent = nil
-	if s.full && len(s.unread) < unreadMax/2 && !c.is(isPaused) {
+	if s.full && len(s.unread) < unreadMax/2 && !s.ended && !c.is(isPaused) {
 		s.full = false
 		c.flags &^= isMuted
 		l.rearm(c)
@@ -179,13 +195,14 @@ func (l *Loop) secured(c *Conn, s *shake) {
 	e.shake = nil
 	e.state, e.who = s.keys, s.verified
 	l.stats.Handshakes++
-	if c.is(isMuted) && !c.is(isPaused) {
+	if c.is(isMuted) && !c.is(isPaused) && !s.ended {
 		c.flags &^= isMuted
 		l.rearm(c)
 	}
 	if len(s.unread) > 0 && !l.openEarly(c, s.unread) {
 		return
 	}
+	e.over = e.over || s.ended
 	if c.batch != 0 {
 		l.soil(c)
 	}
@@ -202,6 +219,10 @@ func (l *Loop) secured(c *Conn, s *shake) {
 
 // failShake ends a connection whose handshake went badly, after the alert if there is one.
 func (l *Loop) failShake(c *Conn, why error) {
+	if errors.Is(why, io.EOF) || errors.Is(why, io.ErrUnexpectedEOF) {
+		l.end(c, CausePeerClosed)
+		return
+	}
 	l.stats.HandshakeFails[failKind(why)]++
 	s := l.secure(c)
 	var refused *verifyError
