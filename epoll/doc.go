@@ -1,4 +1,4 @@
-// Package epoll is readiness, connections and timers: bytes in, bytes out.
+// Package epoll is readiness, connections, timers and TLS: bytes in, bytes out.
 //
 // A Loop owns everything it touches: listeners, connections, their unread bytes (the tail), their unsent bytes (the
 // batch), deadlines and counters. One goroutine, the one that calls Run, is the owner. Only Wake and Stop are safe
@@ -28,6 +28,17 @@
 //
 // Close, Finish, the peer, or a limit ends a connection; OnClose is told once, at the end of the tick, with the
 // cause. Detach is the exception: the connection goes on elsewhere, so OnClose is not told.
+//
+// # TLS
+//
+// StartTLS makes a connection secured: crypto/tls does the handshake on a worker of a Handshaker, while the loop reads and
+// writes for it; then OnSecured is told, the tls.Conn is dropped, and the loop opens and seals records itself (package
+// record). From then on OnData and Begin are plaintext.
+//
+//	recv -> cbuf -> Open, in place -> OnData -> tail            (a part of a record waits as ciphertext)
+//	Begin, End -> batch -> Seal at the flush -> send            (what the socket refuses waits as ciphertext)
+//
+// The end of input is close_notify or FIN, whichever comes first; Finish sends both.
 //
 // # Check builds
 //

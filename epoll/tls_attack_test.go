@@ -10,6 +10,10 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tidegate/tidegate/epoll/record"
 )
 
 // hello returns the first record that a client sends.
@@ -156,6 +160,43 @@ func TestTLSForgedRecord(t *testing.T) {
 	}
 }
 
+// Endless KeyUpdates that ask for as many: a few are honest, and answered once per write; the rest end the connection.
+func TestTLSEndlessKeyUpdate(t *testing.T) {
+	r := newSecureRig(t, Options{}, HandshakeOptions{})
+	keys := new(minder)
+	config := r.client(tls.VersionTLS13)
+	config.KeyLogWriter = (*keyLogWriter)(keys)
+	r.with("the end", func() error {
+		c, err := r.dial(config)
+		if err != nil {
+			return err
+		}
+		state, err := keys.keys13(c.ConnectionState().CipherSuite, true)
+		if err != nil {
+			return err
+		}
+		var updates []byte
+		ciphers := record.NewCiphers(1)
+		for range 1000 {
+			updates = state.AppendKeyUpdate(ciphers, 0, updates, true)
+		}
+		if _, err = c.NetConn().Write(updates); err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, c.NetConn())
+		if errors.Is(err, unix.ECONNRESET) {
+			return nil
+		}
+		return err
+	})
+	if why := r.untilClosed(1); why != CauseBadRecord {
+		t.Fatal(why)
+	}
+	if n := r.Stats().WriteBytes; n > 8<<10 {
+		t.Fatalf("%d bytes were written in answer", n)
+	}
+}
+
 func TestTLSClientCertificate(t *testing.T) {
 	for name, version := range versions {
 		t.Run(name, func(t *testing.T) {
@@ -221,7 +262,10 @@ func TestTLSIdleMemory(t *testing.T) {
 	before, few := weigh(warm)
 	after, many := weigh(warm + n)
 	each := (after - before) / n
-	t.Logf("%d bytes of heap per idle TLS connection, %d goroutines with %d connections, %d with %d", each, few, warm, many, warm+n)
+	r.ciphers = record.NewCiphers(ciphersPerLoop)
+	cold, _ := weigh(warm + n)
+	t.Logf("%d bytes of heap per idle TLS connection, %d of them in the cache of those that talked last; %d goroutines with %d connections, %d with %d",
+		each, (after-cold)/(warm+n), few, warm, many, warm+n)
 	if each > 1500 || many > few+idleMax+2 {
 		t.Errorf("%d bytes each; %d goroutines, then %d", each, few, many)
 	}
