@@ -13,7 +13,7 @@ const (
 	CauseTailTooLong       // the handler kept more than Options.TailBytesMax
 	CauseStopped           // the loop stopped
 	CauseHandshake         // the TLS handshake failed; why is in Stats.HandshakeFails
-	CauseBadRecord         // what came over TLS was no record of the peer's, or against the rules
+	CauseBadRecord         // what came over TLS was no record of the peer's, or against the rules; the peer was told
 
 	causes = int(CauseBadRecord) + 1
 )

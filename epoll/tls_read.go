@@ -122,11 +122,15 @@ func (l *Loop) openEarly(c *Conn, p []byte) bool {
 	return true
 }
 
-// failRecord ends the connection for a record that is none.
+// failRecord ends the connection for a record that is none, after the alert; or because the peer has sent one.
 func (l *Loop) failRecord(c *Conn, err error) {
-	l.stats.BadRecords++
 	var bad *record.Error
-	if errors.As(err, &bad) && !bad.Received {
+	if errors.As(err, &bad) && bad.Received {
+		l.end(c, CausePeerReset)
+		return
+	}
+	l.stats.BadRecords++
+	if bad != nil {
 		l.queue(c, l.secure(c).state.AppendAlert(l.ciphers, c.slot, nil, bad.Alert))
 	}
 	l.fail(c, CauseBadRecord)

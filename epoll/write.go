@@ -147,5 +147,7 @@ func (l *Loop) unblock(c *Conn) {
 		l.shut(c)
 		return
 	}
-	l.h.OnDrained(c)
+	if !l.shaking(c) {
+		l.h.OnDrained(c)
+	}
 }
