@@ -44,6 +44,10 @@ var house = []rule{
 		why: "who somebody is follows from what they say: files, sockets and clocks are for those who ask; xdg-go has kept SCRAM for MongoDB for years, golang-jwt tokens for everybody",
 	},
 	{
+		pkg: "gateway/proxy", std: slices.Concat(clocks, sockets, logging),
+		why: "a codec is bytes in, bytes out: with a socket it could not be cut at every byte and fuzzed",
+	},
+	{
 		pkg: "gateway/command", outside: []string{"github.com/fxamacker/cbor/v2"}, std: slices.Concat(clocks, sockets, logging),
 		why: "a codec is bytes in, bytes out: with a clock or a socket it could not be fuzzed",
 	},
@@ -62,7 +66,7 @@ var house = []rule{
 		why:     "a NATS server for tests belongs beside bus and needs no more than bus does",
 	},
 	{
-		pkg: "gateway", ours: []string{"epoll", "gateway/mqtt", "gateway/ws", "gateway/auth", "gateway/command", "session", "bus"},
+		pkg: "gateway", ours: []string{"epoll", "gateway/mqtt", "gateway/ws", "gateway/auth", "gateway/command", "gateway/proxy", "session", "bus"},
 		outside: []string{"github.com/rs/zerolog", "github.com/prometheus/client_golang", "github.com/tidwall/btree"},
 		why:     "gateway is the one joint; it reaches NATS, frames and packets only through the leaves",
 	},
