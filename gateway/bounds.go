@@ -27,6 +27,7 @@ type Bounds struct {
 	SharedAvailable          bool   `yaml:"shared_available" doc:"mqtt.shared_available of this listener"`
 	SubscriptionIDsAvailable bool   `yaml:"subscription_ids_available" doc:"mqtt.subscription_ids_available of this listener"`
 	ServerReference          string `yaml:"server_reference" doc:"mqtt.server_reference of this listener"`
+	Proxy                    string `yaml:"proxy" doc:"proxy.header of this listener"`
 }
 
 // openBounds works out the bounds of every listener.

@@ -32,7 +32,7 @@ func (c *Config) bounds() Bounds {
 		KeepAliveMax: m.KeepAliveMax, ReceiveMax: m.ReceiveMax, TopicAliasMax: m.TopicAliasMax, TopicAliasOutMax: m.TopicAliasOutMax,
 		PacketBytesMax: c.Limits.PacketBytesMax, ExpiryMax: c.Session.ExpiryMax, MaxQoS: m.MaxQoS, RetainAvailable: m.RetainAvailable,
 		WildcardAvailable: m.WildcardAvailable, SharedAvailable: m.SharedAvailable, SubscriptionIDsAvailable: m.SubscriptionIDsAvailable,
-		ServerReference: m.ServerReference,
+		ServerReference: m.ServerReference, Proxy: c.Proxy.Header,
 	}
 }
 
@@ -41,6 +41,8 @@ func boundPath(name string) string {
 	switch name {
 	case "expiry_max":
 		return "session." + name
+	case "proxy":
+		return "proxy.header"
 	case "packet_bytes_max":
 		return "limits." + name
 	}
@@ -150,6 +152,9 @@ func (b *Bounds) validate(v *validator, path func(name string) string) {
 		if b.KeepAliveMax > 65535*time.Second {
 			v.add(at, "MQTT can express 18h12m15s at most", "0 for no bound")
 		}
+	}
+	if at := path("proxy"); at != "" {
+		b.validateProxy(v, at)
 	}
 	if at := path("server_reference"); at != "" && !plainText(b.ServerReference, serverReferenceBytesMax) {
 		v.add(at, fmt.Sprintf("not a text of at most %d bytes without control characters", serverReferenceBytesMax),

@@ -24,7 +24,7 @@ func (s *shard) OnClose(c *epoll.Conn, why epoll.Cause) {
 	if len(s.runs) > 0 || len(s.changes) > 0 { // what its end set off comes after the end of this tick
 		s.loop.Wake()
 	}
-	s.gw.log.Debug().Stringer("peer", c.Peer()).Stringer("reason", d.reason).Msg("closed")
+	s.gw.log.Debug().Stringer("peer", s.peerOf(c, d)).Stringer("reason", d.reason).Msg("closed")
 	*d = device{state: stateDraining}
 }
 

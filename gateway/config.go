@@ -26,6 +26,8 @@ type Config struct {
 	Durable   Durable       `yaml:"durable" doc:"what QoS 1 and 2 mean, and what outlives this process"`
 	Presence  PresenceCfg   `yaml:"presence" doc:"what backends see of who is connected"`
 
+	Proxy Proxy `yaml:"proxy" doc:"load balancers in front that tell the devices' own addresses"`
+
 	AutoSubscribe []AutoSubscribe `yaml:"auto_subscribe" doc:"subscriptions that devices get as they connect"`
 	TopicRewrite  []TopicRewrite  `yaml:"topic_rewrite" doc:"topics of devices that are taken for others; the first rule that matches decides"`
 
@@ -118,11 +120,13 @@ type MQTT struct {
 
 // WebSocket holds what concerns WebSocket listeners.
 type WebSocket struct {
-	Origins      []string      `yaml:"origins" doc:"hosts that browsers may come from; empty for the listener's own host only, * for any"`
-	Compression  bool          `yaml:"compression" doc:"let plain devices that offer it compress messages (permessage-deflate, without context takeover)"`
-	PingInterval time.Duration `yaml:"ping_interval" doc:"server pings to plain devices; two unanswered ones close the connection"`
-	UpTopic      string        `yaml:"up_topic" doc:"topic on which a plain device's messages are published"`
-	DownTopic    string        `yaml:"down_topic" doc:"topic from which a plain device gets its messages"`
+	Origins         []string      `yaml:"origins" doc:"hosts that browsers may come from; empty for the listener's own host only, * for any"`
+	TrustedProxies  []string      `yaml:"trusted_proxies" doc:"addresses of the HTTP proxies whose forwarded_header is believed, such as 10.0.0.0/8; empty for none"`
+	ForwardedHeader string        `yaml:"forwarded_header" doc:"where these proxies write the device's address: x-forwarded-for, x-real-ip or forwarded"`
+	Compression     bool          `yaml:"compression" doc:"let plain devices that offer it compress messages (permessage-deflate, without context takeover)"`
+	PingInterval    time.Duration `yaml:"ping_interval" doc:"server pings to plain devices; two unanswered ones close the connection"`
+	UpTopic         string        `yaml:"up_topic" doc:"topic on which a plain device's messages are published"`
+	DownTopic       string        `yaml:"down_topic" doc:"topic from which a plain device gets its messages"`
 }
 
 // SessionCfg bounds what is kept for one device.
@@ -170,7 +174,8 @@ func Default() Config {
 		Data:      "./gateway-data",
 		NATS: NATS{URL: "embedded", Listen: "127.0.0.1:4222", Anonymous: "loopback", Leaf: Leaf{Copy: true}, UplinkBytesMax: 8 << 20,
 			InterestsMax: 1000, RequestExpiry: 10 * time.Second, NobodyTime: 250 * time.Millisecond},
-		Auth: Auth{Anonymous: "loopback"},
+		Auth:  Auth{Anonymous: "loopback"},
+		Proxy: Proxy{Header: "off", Trusted: []string{}},
 		MQTT: MQTT{
 			KeepAliveMax: 20 * time.Minute, ReceiveMax: 256, InflightMax: 256, TopicAliasMax: 32, TopicAliasOutMax: 16, TopicLevelsMax: 64,
 			TopicBytesMax: 1024, MaxQoS: 2, RetainAvailable: true, WildcardAvailable: true, SharedAvailable: true,
@@ -178,7 +183,7 @@ func Default() Config {
 			RetainedBytesMax: 256 << 20, FiltersMax: 256, SysInterval: 10 * time.Second, SharedStrategy: "round-robin", SharedGroups: []string{},
 			ReasonStrings: true, RequestTopic: "{topic}/request/{call}", ResponseTopic: "{topic}/response/{call}",
 		},
-		WebSocket: WebSocket{PingInterval: 25 * time.Second, UpTopic: "devices/{client-id}/up", DownTopic: "devices/{client-id}/down"},
+		WebSocket: WebSocket{TrustedProxies: []string{}, ForwardedHeader: "x-forwarded-for", PingInterval: 25 * time.Second, UpTopic: "devices/{client-id}/up", DownTopic: "devices/{client-id}/down"},
 		Session: SessionCfg{
 			ExpiryMax: 24 * time.Hour, QueueCountMax: 1000, QueueBytesMax: 1 << 20, QueuePolicy: "drop-oldest", LastValue: []string{}, Max: 1_000_000, BytesMax: 256 << 20,
 		},
@@ -218,6 +223,7 @@ func (c *Config) Validate() []*FieldError {
 		v.add("node", fmt.Sprintf("%q has spaces or control characters", c.Node), "a name such as gateway-1")
 	}
 	c.validateListeners(&v)
+	c.validateProxies(&v)
 	c.validateNATS(&v)
 	c.validateRanges(&v)
 	c.validateAutoSubscribe(&v)
@@ -282,7 +288,8 @@ func (c *Config) validateListeners(v *validator) {
 			v.add(path, err.Error(), "mqtt://ADDR:PORT, ws://ADDR:PORT or any://ADDR:PORT")
 			continue
 		}
-		c.listenerBounds(v, path, l)
+		b := c.listenerBounds(v, path, l)
+		c.expectProxy(v, path, &b)
 		if c.Auth.Anonymous == "loopback" && !l.Addr.Addr().IsLoopback() {
 			v.add(path, l.String()+" lets anybody on the network in, as devices log in without credentials",
 				"listen on 127.0.0.1, give devices users (auth.scram_file) and set auth.anonymous: nobody, or put the gateway behind something that authenticates and set auth.anonymous: anywhere")

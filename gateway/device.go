@@ -32,6 +32,7 @@ type device struct {
 	whole   bool   // there is one: the first decoded bytes of the tail
 
 	unwelcome bool // there is no room for it: it is only told so
+	headed    bool // a PROXY header comes first
 	awaits    bool // its CONNECT waits for the record of its session, see shard.openings
 }
 
@@ -44,11 +45,11 @@ type deviceMore struct {
 	user     []byte
 	clientID []byte // plain devices: the id from the path, until the session is open
 	talk     *talk  // devices with commands
-	expiry   uint32 // session expiry that CONNECT asked for, in seconds
 	login    *login // nil unless CONNECT named a method
 	who      *identity
-	aliasMax uint8 // aliases that the device takes from us [MQTT-3.1.2-26], [MQTT-3.1.2-27]
-	terse    bool  // no reason strings on acknowledgements [MQTT-3.1.2-29]
+	expiry   uint32 // session expiry that CONNECT asked for, in seconds
+	aliasMax uint8  // aliases that the device takes from us [MQTT-3.1.2-26], [MQTT-3.1.2-27]
+	terse    bool   // no reason strings on acknowledgements [MQTT-3.1.2-29]
 }
 
 // deviceState is where a connection is in its life; it only grows.
@@ -104,7 +105,9 @@ func (s *shard) OnOpen(c *epoll.Conn) {
 	}
 	s.count.opened++
 	s.takePlace(d)
-	s.arm(c, d)
+	if s.expectHeader(c, d) {
+		s.arm(c, d)
+	}
 }
 
 // OnData is part of epoll.Handler.
@@ -112,6 +115,11 @@ func (s *shard) OnData(c *epoll.Conn, p []byte) (rest []byte) {
 	d := s.devices.At(c.Slot())
 	defer s.containPanic(c, d)
 	s.work = 0
+	if d.headed {
+		if p = s.onProxyHeader(c, d, p); d.headed || len(p) == 0 {
+			return p
+		}
+	}
 	if d.state == stateOpening && d.wire <= wireHTTP && !d.loggingIn() {
 		switch s.sniff(c, d, p) {
 		case sniffMore:

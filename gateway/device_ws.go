@@ -102,6 +102,7 @@ func (s *shard) onUpgrade(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 		return nil
 	}
 	s.count.upgrades++
+	s.onForwarded(c, d, &req)
 	if req.Deflate {
 		d.reader.AcceptDeflate()
 	}

@@ -19,31 +19,32 @@ import (
 // Gateway is the whole: shards, the bus between them and NATS, and the admin server. New and Run are for one goroutine;
 // Addrs is safe from any.
 type Gateway struct {
-	cfg       Config
-	log       zerolog.Logger
-	shards    []*shard
-	bounds    []Bounds // by listener
-	retains   bool     // there is a listener with retained messages
-	bus       *bus.Bus
-	interests *interests
-	retained  retainedStore
-	sys       *sysTopics
-	room      room
-	claims    *claims // nil where there can be no other gateway
-	durable   *durability
-	methods   map[string]auth.Method
-	admin     *admin
-	addrs     Addrs
-	downPool  batchPool
-	leafUp    atomic.Bool // the link to the hub stood when it was last told
-	draining  atomic.Bool
-	stopped   chan struct{} // closed when the loops have ended
-	secret    secret        // of session tokens
-	keys      callKeys
-	tokens    *auth.JWT // nil: devices with commands need none
-	watched   watched
-	presence  *bus.Presence // nil: none is kept
-	online    atomic.Int64  // live devices, while presence is kept
+	cfg                 Config
+	log                 zerolog.Logger
+	shards              []*shard
+	bounds              []Bounds // by listener
+	proxies, forwarders prefixes // who may speak for devices, with a PROXY header and with a header of HTTP
+	retains             bool     // there is a listener with retained messages
+	bus                 *bus.Bus
+	interests           *interests
+	retained            retainedStore
+	sys                 *sysTopics
+	room                room
+	claims              *claims // nil where there can be no other gateway
+	durable             *durability
+	methods             map[string]auth.Method
+	admin               *admin
+	addrs               Addrs
+	downPool            batchPool
+	leafUp              atomic.Bool // the link to the hub stood when it was last told
+	draining            atomic.Bool
+	stopped             chan struct{} // closed when the loops have ended
+	secret              secret        // of session tokens
+	keys                callKeys
+	tokens              *auth.JWT // nil: devices with commands need none
+	watched             watched
+	presence            *bus.Presence // nil: none is kept
+	online              atomic.Int64  // live devices, while presence is kept
 
 	onClientLost func(client string, generation uint64) // see clientLost; set before Run
 	// refusalsMax is how many connections a loop may be refusing at a time.
@@ -84,6 +85,8 @@ func New(cfg Config, log zerolog.Logger) (g *Gateway, err error) {
 		return nil, errors.Join(all...)
 	}
 	g = &Gateway{cfg: cfg, log: log, stopped: make(chan struct{}), secret: newSecret()}
+	g.proxies, _ = parsePrefixes(cfg.Proxy.Trusted) // Validate has judged them
+	g.forwarders, _ = parsePrefixes(cfg.WebSocket.TrustedProxies)
 	g.keys.own, g.callTopics = newSecret(), newCallTopics(&cfg.MQTT)
 	if g.cfg.Node == "" {
 		g.cfg.Node, _ = os.Hostname()

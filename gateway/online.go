@@ -116,7 +116,7 @@ func (s *shard) tellOffline(c *epoll.Conn, d *device, sess *session.Session) {
 func (s *shard) presenceOf(c *epoll.Conn, d *device, sess *session.Session) *bus.PresenceState {
 	label := &liveLabels[d.kind()]
 	return &bus.PresenceState{
-		Client: sess.ClientID(), Generation: s.claimOf(c.Slot()), Online: true, Peer: c.Peer().Addr(), Transport: label[0], Protocol: label[1],
+		Client: sess.ClientID(), Generation: s.claimOf(c.Slot()), Online: true, Peer: s.peerOf(c, d).Addr(), Transport: label[0], Protocol: label[1],
 		User: string(d.user()),
 	}
 }

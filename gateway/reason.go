@@ -51,6 +51,8 @@ const (
 	reasonTokenExpired
 	reasonBadCommands
 	reasonAdministrative
+	reasonProxyStranger
+	reasonNoProxyHeader
 	reasonCount
 )
 
@@ -100,6 +102,8 @@ var reasonTable = [reasonCount]struct {
 	reasonTokenExpired:       {"token_expired", mqtt.NotAuthorized, ws.PolicyViolation},
 	reasonBadCommands:        {"bad_commands", mqtt.ProtocolError, ws.PolicyViolation},
 	reasonAdministrative:     {"administrative", mqtt.AdministrativeAction, ws.PolicyViolation},
+	reasonProxyStranger:      {"proxy_stranger", mqtt.NotAuthorized, ws.PolicyViolation},
+	reasonNoProxyHeader:      {"no_proxy_header", mqtt.MalformedPacket, ws.ProtocolError},
 }
 
 // String is the metric label.

@@ -47,11 +47,11 @@ func (s *shard) sniff(c *epoll.Conn, d *device, p []byte) sniffed {
 	case r == reasonHTTP && d.wire != wireMQTT:
 		d.wire = wireHTTP
 	case r != reasonNone:
-		s.gw.hint(r, c.Peer())
+		s.gw.hint(r, s.peerOf(c, d))
 		s.close(c, d, r)
 		return sniffRefused
 	case d.wire == wireHTTP && mqtt.Type(p[0]>>4) == mqtt.TypeConnect && p[0]&15 == 0:
-		s.gw.hint(reasonNotHTTP, c.Peer())
+		s.gw.hint(reasonNotHTTP, s.peerOf(c, d))
 		s.close(c, d, reasonNotHTTP)
 		return sniffRefused
 	case d.wire == wireUnknown && p[0] >= 'A' && p[0] <= 'Z':
@@ -69,10 +69,12 @@ func (g *Gateway) hint(r reason, peer netip.AddrPort) {
 		return
 	}
 	advice := map[reason]string{
-		reasonTLSHello:    "a client speaks TLS to a plain port; use mqtt:// or ws:// there, or terminate TLS in front",
-		reasonHTTP:        "a client speaks HTTP to an MQTT port; WebSocket needs a ws:// or any:// listener",
-		reasonProxyHeader: "a load balancer sends a PROXY header that is not expected; switch it off there",
-		reasonNotHTTP:     "a client speaks MQTT to a WebSocket port; it needs an mqtt:// or any:// listener",
+		reasonTLSHello:      "a client speaks TLS to a plain port; use mqtt:// or ws:// there, or terminate TLS in front",
+		reasonHTTP:          "a client speaks HTTP to an MQTT port; WebSocket needs a ws:// or any:// listener",
+		reasonProxyHeader:   "a load balancer sends a PROXY header that is not expected; give the listener proxy=v1, v2 or any and put the balancer into proxy.trusted, or switch it off there",
+		reasonProxyStranger: "a connection without a load balancer reaches a listener that wants a PROXY header; add its address to proxy.trusted if it is one, or keep others from this port",
+		reasonNoProxyHeader: "a load balancer sends no PROXY header, a bad one or another version; switch it on there, or see the proxy setting of the listener",
+		reasonNotHTTP:       "a client speaks MQTT to a WebSocket port; it needs an mqtt:// or any:// listener",
 	}[r]
 	g.log.Warn().Stringer("peer", peer).Stringer("reason", r).Msg(advice)
 }

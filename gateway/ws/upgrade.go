@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"iter"
 	"net/http"
 	"slices"
 	"strconv"
@@ -55,6 +56,17 @@ func (r *Request) Header(name string) []byte {
 			return value
 		}
 		rest = after
+	}
+}
+
+// Values are the values of all header lines called name (in any case), in their order. Borrowed.
+func (r *Request) Values(name string) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for line := range bytes.SplitSeq(r.fields, []byte("\r\n")) {
+			if field, value, ok := splitField(line); ok && isField(field, name) && !yield(value) {
+				return
+			}
+		}
 	}
 }
 
