@@ -44,8 +44,8 @@ Unknown keys and unknown ` + "`GATEWAY_`" + ` variables are errors: a misspelt s
 are separated by commas. Times have units (` + "`30s`, `5m`, `24h`" + `). Sizes are bytes. YAML anchors, aliases and tags are not supported.
 A changed configuration needs a restart.
 
-Secrets do not belong into flags, where every user of the machine can read them; use the environment or a file with mode
-0600. ` + "`config print`" + ` and error messages hide them.
+Secrets do not belong into flags, where every user of the machine can read them; use the environment, a file with mode
+0600, or a file for each: its variable with ` + "`_FILE`" + ` behind it, such as ` + "`GATEWAY_NATS_PASSWORD_FILE`" + `. ` + "`config print`" + ` and error messages hide them.
 
 This page is generated from the tags of ` + "`gateway.Config`" + ` and checked by a test.
 `
@@ -79,6 +79,9 @@ func configurationPage() string {
 func variable(s *setting) string {
 	if s.kind == kindRows {
 		return ""
+	}
+	if s.secret {
+		return "`" + s.env() + "`, or `" + s.env() + envFileSuffix + "` with the name of a file"
 	}
 	return "`" + s.env() + "`"
 }

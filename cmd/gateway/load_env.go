@@ -34,8 +34,15 @@ func (l *loader) readEnv(environ []string) {
 		at := origin{source: fromEnv, name: name}
 		s := configSchema.byEnv[name]
 		if s == nil {
-			l.unknownEnv(at)
-			continue
+			if s = secretFile(name); s == nil {
+				l.unknownEnv(at)
+				continue
+			}
+			var message string
+			if text, message = l.readSecret(s, text); message != "" {
+				l.add(s.path, at, "%s", message)
+				continue
+			}
 		}
 		if message := s.setText(&l.config, text); message != "" {
 			l.add(s.path, at, "%s", message)
