@@ -32,6 +32,8 @@ func serve(l *loaded, stdout, stderr io.Writer) error {
 		log.Debug().Int64("bytes", limit).Msg("memory limit from the control group")
 	}
 
+	warnOfRoot(os.Geteuid(), cfg.Listeners, log)
+
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	stopOnSignal(func() {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -32,13 +33,23 @@ func versionText() string {
 }
 
 func newVersionCommand() *cobra.Command {
-	return &cobra.Command{
+	var bom bool
+	cmd := &cobra.Command{
 		Use:   "version",
-		Short: "Print the version",
+		Short: "Print the version, or what is in this binary",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if bom {
+				info, ok := debug.ReadBuildInfo()
+				if !ok {
+					return &runtimeError{errors.New("this binary does not say what it was built from; build it with Go modules")}
+				}
+				return writeSBOM(cmd.OutOrStdout(), info, versionText())
+			}
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "gateway %s %s/%s %s\n", versionText(), runtime.GOOS, runtime.GOARCH, runtime.Version())
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&bom, "sbom", false, "print a bill of materials instead: every module in this binary, as CycloneDX JSON")
+	return cmd
 }
