@@ -102,7 +102,7 @@ var reasonTable = [reasonCount]struct {
 	reasonTokenExpired:       {"token_expired", mqtt.NotAuthorized, ws.PolicyViolation},
 	reasonBadCommands:        {"bad_commands", mqtt.ProtocolError, ws.PolicyViolation},
 	reasonAdministrative:     {"administrative", mqtt.AdministrativeAction, ws.PolicyViolation},
-	reasonProxyStranger:      {"proxy_stranger", mqtt.NotAuthorized, ws.PolicyViolation},
+	reasonProxyStranger:      {"proxy_stranger", mqtt.NotAuthorized, ws.ProtocolError},
 	reasonNoProxyHeader:      {"no_proxy_header", mqtt.MalformedPacket, ws.ProtocolError},
 }
 

@@ -101,19 +101,6 @@ func TestFaultB13WrongPort(t *testing.T) {
 	r.closesBy(reasonTLSHello, before, 1) // TLS to a WebSocket port
 }
 
-// TestFaultB13ProxyToWebSocket: the same for a balancer in front of a WebSocket port, with both forms of its header.
-func TestFaultB13ProxyToWebSocket(t *testing.T) {
-	t.Parallel()
-	r, _ := talkative(t, zerolog.Disabled)
-	before := r.closedBy(reasonProxyHeader)
-	for _, version := range []byte{1, 2} {
-		c := r.open(mqtt.V5, r.ws)
-		c.write(proxyHeader(t, version))
-		c.ended()
-	}
-	r.closesBy(reasonProxyHeader, before, 2)
-}
-
 // TestURLSecretsAreNotLogged: clients put tokens into the query of a WebSocket URL. No log line has it, at any level, whatever comes of the handshake.
 func TestURLSecretsAreNotLogged(t *testing.T) {
 	t.Parallel()
