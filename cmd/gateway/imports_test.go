@@ -40,12 +40,20 @@ var house = []rule{
 		why: "a codec is bytes in, bytes out; gobwas gives it the handshake and the RFC's rules, net/http the names of statuses",
 	},
 	{
-		pkg: "gateway/auth", outside: []string{"github.com/xdg-go/scram", "github.com/golang-jwt/jwt/v5"}, std: slices.Concat(clocks, sockets, logging),
+		pkg: "gateway/auth/acl", std: slices.Concat(clocks, sockets, logging),
+		why: "what somebody may do follows from rules alone, so that a check costs no more than looking at them",
+	},
+	{
+		pkg: "gateway/auth", ours: []string{"gateway/auth/acl"}, outside: []string{"github.com/xdg-go/scram", "github.com/golang-jwt/jwt/v5"}, std: slices.Concat(clocks, sockets, logging),
 		why: "who somebody is follows from what they say: files, sockets and clocks are for those who ask; xdg-go has kept SCRAM for MongoDB for years, golang-jwt tokens for everybody",
 	},
 	{
 		pkg: "gateway/proxy", std: slices.Concat(clocks, sockets, logging),
 		why: "a codec is bytes in, bytes out: with a socket it could not be cut at every byte and fuzzed",
+	},
+	{
+		pkg: "gateway/auth/chain", ours: []string{"gateway/auth", "gateway/auth/acl"}, std: slices.Concat(logging, []string{"os", "syscall"}),
+		why: "it asks providers beside the loops, so it has clocks and HTTP; NATS and files it is given as functions",
 	},
 	{
 		pkg: "gateway/command", outside: []string{"github.com/fxamacker/cbor/v2"}, std: slices.Concat(clocks, sockets, logging),
@@ -66,7 +74,7 @@ var house = []rule{
 		why:     "a NATS server for tests belongs beside bus and needs no more than bus does",
 	},
 	{
-		pkg: "gateway", ours: []string{"epoll", "gateway/mqtt", "gateway/ws", "gateway/auth", "gateway/command", "gateway/proxy", "session", "bus"},
+		pkg: "gateway", ours: []string{"epoll", "gateway/mqtt", "gateway/ws", "gateway/auth", "gateway/auth/acl", "gateway/auth/chain", "gateway/command", "gateway/proxy", "session", "bus"},
 		outside: []string{"github.com/rs/zerolog", "github.com/prometheus/client_golang", "github.com/tidwall/btree"},
 		why:     "gateway is the one joint; it reaches NATS, frames and packets only through the leaves",
 	},
