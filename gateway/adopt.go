@@ -62,6 +62,9 @@ func (s *shard) adoptSession(o *opening) {
 	s.count.adopted++
 	k := &keeper{sess: sess, revision: o.revision, generation: o.generation, savedAt: now}
 	sess.Keep(k)
+	if o.owner != "" {
+		sess.BelongTo(o.owner)
+	}
 	s.event = session.Event{Kind: session.Lost, Owner: elsewhere, KeepWill: true}
 	sess.Step(now, &s.event, &s.out)
 	s.applyTable(&s.out)

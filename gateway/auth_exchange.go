@@ -39,14 +39,14 @@ func (d *device) login() *login {
 func (d *device) loggingIn() bool { return d.state == stateOpening && d.login() != nil }
 
 // checkLogin tells whether a CONNECT may go on to an exchange, or without one.
-func (s *shard) checkLogin(p *mqtt.Packet) refusal {
+func (s *shard) checkLogin(c *epoll.Conn, p *mqtt.Packet) refusal {
 	switch {
 	case p.Version == mqtt.V5 && p.Props.Has(mqtt.PropAuthMethod):
 		if s.gw.methods[string(p.Props.AuthMethod)] == nil { // [MQTT-4.12.0-1]
 			s.count.authentications[authUnknownMethod]++
 			return refusedAuthMethod
 		}
-	case s.cfg.Auth.Anonymous == anonymousNobody:
+	case s.cfg.Auth.Anonymous == anonymousNobody && s.doorOf(c).chain == nil:
 		s.count.authentications[authMissing]++
 		return refusedAnonymous
 	}
@@ -117,6 +117,7 @@ func (s *shard) finishLogin(c *epoll.Conn, d *device, answer []byte) bool {
 	}
 	s.count.authentications[authAccepted]++
 	d.more.user = []byte(user)
+	d.known().user = user
 	l.exchange, l.final = nil, answer
 	s.connect(c, d, p)
 	return s.endLogin(d)

@@ -32,9 +32,10 @@ func (a *Auth) methods() (map[string]auth.Method, error) {
 
 func (c *Config) validateAuth(v *validator) {
 	v.oneOf("auth.anonymous", c.Auth.Anonymous, "loopback", "anywhere", anonymousNobody)
-	if c.Auth.Anonymous == anonymousNobody && c.Auth.SCRAMFile == "" && c.Auth.JWTSecretFile == "" {
+	c.validateChains(v)
+	if c.Auth.Anonymous == anonymousNobody && c.Auth.SCRAMFile == "" && c.Auth.JWTSecretFile == "" && len(c.Auth.Chains) == 0 {
 		v.add("auth.anonymous", "nobody may connect without credentials, and there is no way to log in: no device could connect",
-			"gateway scram NAME >> users.scram, and set auth.scram_file: users.scram, or give plain WebSocket devices tokens")
+			"gateway scram NAME >> users.scram, and set auth.scram_file: users.scram, give plain WebSocket devices tokens, or set up auth.chains")
 	}
 	if _, err := c.Auth.methods(); err != nil {
 		for line := range strings.SplitSeq(err.Error(), "\n") {

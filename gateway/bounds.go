@@ -28,6 +28,8 @@ type Bounds struct {
 	SubscriptionIDsAvailable bool   `yaml:"subscription_ids_available" doc:"mqtt.subscription_ids_available of this listener"`
 	ServerReference          string `yaml:"server_reference" doc:"mqtt.server_reference of this listener"`
 	Proxy                    string `yaml:"proxy" doc:"proxy.header of this listener"`
+
+	Auth string `yaml:"auth" doc:"auth.chain of this listener"`
 }
 
 // openBounds works out the bounds of every listener.

@@ -32,7 +32,7 @@ func (c *Config) bounds() Bounds {
 		KeepAliveMax: m.KeepAliveMax, ReceiveMax: m.ReceiveMax, TopicAliasMax: m.TopicAliasMax, TopicAliasOutMax: m.TopicAliasOutMax,
 		PacketBytesMax: c.Limits.PacketBytesMax, ExpiryMax: c.Session.ExpiryMax, MaxQoS: m.MaxQoS, RetainAvailable: m.RetainAvailable,
 		WildcardAvailable: m.WildcardAvailable, SharedAvailable: m.SharedAvailable, SubscriptionIDsAvailable: m.SubscriptionIDsAvailable,
-		ServerReference: m.ServerReference, Proxy: c.Proxy.Header,
+		ServerReference: m.ServerReference, Proxy: c.Proxy.Header, Auth: c.Auth.Chain,
 	}
 }
 
@@ -45,6 +45,8 @@ func boundPath(name string) string {
 		return "proxy.header"
 	case "packet_bytes_max":
 		return "limits." + name
+	case "auth":
+		return "auth.chain"
 	}
 	return "mqtt." + name
 }

@@ -18,6 +18,7 @@ func (s *shard) OnClose(c *epoll.Conn, why epoll.Cause) {
 	}
 	s.count.closed[d.reason]++
 	s.forgetOpening(c)
+	d.forgetInquiry()
 	s.gone(c, d, &session.Event{Kind: session.Lost, KeepWill: d.reason != reasonNormal})
 	s.givePlace(d)
 	s.dropAliases(d)

@@ -78,6 +78,16 @@ type Auth struct {
 	Anonymous string `yaml:"anonymous" doc:"where devices may connect without credentials: loopback, anywhere, or nobody (every device has to authenticate)"`
 	SCRAMFile string `yaml:"scram_file" doc:"users of the MQTT 5 method SCRAM-SHA-256, a line each as gateway scram prints it; read at the start; empty for none"`
 
+	Chain        string         `yaml:"chain" doc:"chain of auth.chains that says who a device is, unless its listener names another; none for none"`
+	Chains       []AuthProvider `yaml:"chains" doc:"who is asked about a device that connects, in this order; the first that knows it decides"`
+	Timeout      time.Duration  `yaml:"timeout" doc:"how long one of a chain has to answer; then it cannot tell"`
+	Workers      int            `yaml:"workers" doc:"questions that one of a chain has at a time"`
+	WaitingMax   int            `yaml:"waiting_max" doc:"devices that wait for one of a chain; further ones are refused with 0x89"`
+	CacheMax     int            `yaml:"cache_max" doc:"answers remembered of each one of a chain: so many that let in, and so many others; 0 for none"`
+	CacheTime    time.Duration  `yaml:"cache_time" doc:"how long an answer that lets in is remembered, unless it says so itself; 0 for not at all"`
+	DenyTime     time.Duration  `yaml:"deny_time" doc:"how long any other answer is remembered, unless it says so itself; 0 for not at all"`
+	SessionOwner bool           `yaml:"session_owner" doc:"a session belongs to the user that made it: others with its client id are refused with 0x87"`
+
 	JWTSecretFile string `yaml:"jwt_secret_file" doc:"file with the HS256 secret, 32 bytes or more, of the tokens that plain WebSocket devices must show; empty for no tokens"`
 }
 
@@ -174,7 +184,8 @@ func Default() Config {
 		Data:      "./gateway-data",
 		NATS: NATS{URL: "embedded", Listen: "127.0.0.1:4222", Anonymous: "loopback", Leaf: Leaf{Copy: true}, UplinkBytesMax: 8 << 20,
 			InterestsMax: 1000, RequestExpiry: 10 * time.Second, NobodyTime: 250 * time.Millisecond},
-		Auth:  Auth{Anonymous: "loopback"},
+		Auth: Auth{Anonymous: "loopback", Chain: noChain, Chains: []AuthProvider{}, Timeout: 3 * time.Second, Workers: 32, WaitingMax: 10_000, CacheMax: 100_000,
+			CacheTime: time.Minute, DenyTime: 10 * time.Second, SessionOwner: true},
 		Proxy: Proxy{Header: "off", Trusted: []string{}},
 		MQTT: MQTT{
 			KeepAliveMax: 20 * time.Minute, ReceiveMax: 256, InflightMax: 256, TopicAliasMax: 32, TopicAliasOutMax: 16, TopicLevelsMax: 64,
@@ -290,9 +301,10 @@ func (c *Config) validateListeners(v *validator) {
 		}
 		b := c.listenerBounds(v, path, l)
 		c.expectProxy(v, path, &b)
-		if c.Auth.Anonymous == "loopback" && !l.Addr.Addr().IsLoopback() {
+		c.validateChain(v, path+".auth", b.Auth)
+		if c.Auth.Anonymous == "loopback" && !l.Addr.Addr().IsLoopback() && b.Auth == noChain {
 			v.add(path, l.String()+" lets anybody on the network in, as devices log in without credentials",
-				"listen on 127.0.0.1, give devices users (auth.scram_file) and set auth.anonymous: nobody, or put the gateway behind something that authenticates and set auth.anonymous: anywhere")
+				"listen on 127.0.0.1, have devices asked for who they are (auth.chains), give them users (auth.scram_file) and set auth.anonymous: nobody, or put the gateway behind something that authenticates and set auth.anonymous: anywhere")
 		}
 	}
 }

@@ -19,8 +19,9 @@ func (s *shard) onFirstPacket(c *epoll.Conn, d *device, packet []byte) (ok bool)
 		s.close(c, d, reasonProtocol)
 		return false
 	}
-	if id, _, whole := mqtt.PeekClientID(packet); whole && len(id) > 0 && !d.unwelcome {
-		if to := s.gw.home(id); to != s {
+	if id, _, whole := mqtt.PeekClientID(packet); whole && !d.unwelcome {
+		id = d.idOr(id)
+		if to := s.gw.home(id); len(id) > 0 && to != s {
 			s.sendHome(c, d, to)
 			return false
 		}
@@ -35,7 +36,7 @@ func (s *shard) onFirstPacket(c *epoll.Conn, d *device, packet []byte) (ok bool)
 		s.refuse(c, d, r, packetText(mqtt.TypeConnect, r))
 		return false
 	}
-	refused := s.checkConnect(d, &s.packet)
+	refused := s.checkConnect(c, &s.packet)
 	if refused == refusedNot {
 		refused = s.boundsOf(c).refuseWill(&s.packet.Connect)
 	}
@@ -49,6 +50,9 @@ func (s *shard) onFirstPacket(c *epoll.Conn, d *device, packet []byte) (ok bool)
 	}
 	if s.packet.Version == mqtt.V5 && s.packet.Props.Has(mqtt.PropAuthMethod) {
 		return s.beginLogin(c, d, packet)
+	}
+	if s.doorOf(c).chain != nil && !s.vouched(c, d, &s.packet) {
+		return false
 	}
 	s.connect(c, d, &s.packet)
 	return d.state == stateLive
@@ -69,7 +73,7 @@ func (s *shard) refuse(c *epoll.Conn, d *device, r mqtt.Reason, text string) {
 const allQoS = 0xFF
 
 // checkConnect is what the gateway, not the codec, demands of CONNECT.
-func (s *shard) checkConnect(d *device, p *mqtt.Packet) refusal {
+func (s *shard) checkConnect(c *epoll.Conn, p *mqtt.Packet) refusal {
 	q := &p.Connect
 	switch {
 	case len(q.ClientID) == 0 && p.Version == mqtt.V31:
@@ -77,7 +81,7 @@ func (s *shard) checkConnect(d *device, p *mqtt.Packet) refusal {
 	case len(q.ClientID) == 0 && p.Version == mqtt.V311 && !q.CleanStart: // [MQTT-3.1.3-8]
 		return refusedClientID
 	}
-	if r := s.checkLogin(p); r != refusedNot {
+	if r := s.checkLogin(c, p); r != refusedNot {
 		return r
 	}
 	switch {
@@ -106,9 +110,7 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	now := s.loop.NowSec()
 	assigned := len(q.ClientID) == 0
 	if assigned {
-		if q.ClientID = s.assigned(c); q.ClientID == nil {
-			q.ClientID = s.assignClientID()
-		}
+		q.ClientID = s.idFor(c, d)
 	}
 	in := session.Connect{
 		ClientID: q.ClientID, CleanStart: q.CleanStart, Version: uint8(p.Version), ReceiveMax: 65535,
@@ -126,7 +128,7 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	}
 	asked := in.ExpirySec
 	in.ExpirySec = s.boundsOf(c).expirySec(asked)
-	if s.cfg.NATS.HeaderUser && q.HasUsername && len(s.gw.methods) == 0 { // where names are proved, others are not shown beside them
+	if s.cfg.NATS.HeaderUser && q.HasUsername && len(s.gw.methods) == 0 && s.doorOf(c).chain == nil { // where names are proved, others are not shown beside them
 		d.extra().user = append([]byte(nil), q.Username...)
 	}
 	var will session.Will
@@ -137,6 +139,10 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 			return
 		}
 		in.Will = &will
+	}
+	if !s.owns(d, q.ClientID) {
+		s.turnDown(c, d, refusedOwner)
+		return
 	}
 	var record *opening
 	if in.Durable = s.gw.durable.keepsSessions() && (in.ExpirySec > 0 || !in.CleanStart); in.Durable || len(s.openings) > 0 {
@@ -152,6 +158,7 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 		s.refuse(c, d, refusedSessions.code(), refusedSessions.text())
 		return
 	}
+	s.own(d, sess)
 	if evicted := s.evict(s.out.Evict); present && !evicted {
 		s.tellHeld(sess, true)
 	}
@@ -205,6 +212,17 @@ func (s *shard) fillWill(w *session.Will, d *device, p *mqtt.Packet) {
 	if q.WillProps.Has(mqtt.PropMessageExpiry) {
 		w.HasExpiry, w.ExpirySec = true, q.WillProps.MessageExpirySec
 	}
+}
+
+// idFor is the client id of a device that has given none.
+func (s *shard) idFor(c *epoll.Conn, d *device) []byte {
+	if id := s.assigned(c); id != nil {
+		return id
+	}
+	if id := d.idOr(nil); id != nil {
+		return id
+	}
+	return s.assignClientID()
 }
 
 // assignClientID makes an id whose home is this shard.

@@ -33,7 +33,7 @@ type device struct {
 
 	unwelcome bool // there is no room for it: it is only told so
 	headed    bool // a PROXY header comes first
-	awaits    bool // its CONNECT waits for the record of its session, see shard.openings
+	awaits    bool // its CONNECT waits for the record of its session, see shard.openings, or for the answer of a chain, see inquiry
 }
 
 // deviceMore is what only some devices need.
@@ -157,7 +157,7 @@ func (s *shard) deadline(d *device) uint32 {
 	switch {
 	case d.state == stateOpening && d.unwelcome:
 		return d.lastSec + refusalSec
-	case d.state == stateOpening && d.awaits:
+	case d.state == stateOpening && d.awaits && d.inquiry() == nil:
 		return d.lastSec + openSec + 1
 	case d.state == stateOpening || d.state == stateMoving:
 		return d.lastSec + uint32(s.cfg.Limits.ConnectTime.Seconds()) + 1 // the clock ticks in seconds: late rather than early
@@ -177,6 +177,9 @@ func (s *shard) deadline(d *device) uint32 {
 	if d.talks() && d.more.talk.tokenSec != 0 {
 		at = min(at, d.more.talk.tokenSec)
 	}
+	if w := d.who(); w != nil && w.expiresSec != 0 && (at == 0 || w.expiresSec < at) {
+		at = w.expiresSec
+	}
 	if d.partialSec != 0 {
 		if partial := d.partialSec + uint32(s.cfg.Limits.PacketTime.Seconds()) + 1; at == 0 || partial < at {
 			at = partial
@@ -192,7 +195,7 @@ func (s *shard) OnTimeout(c *epoll.Conn) {
 	at := s.deadline(d)
 	switch {
 	case at == 0:
-	case d.state == stateLive && d.talks() && d.more.talk.tokenSec != 0 && now >= d.more.talk.tokenSec:
+	case d.state == stateLive && (d.talks() && d.more.talk.tokenSec != 0 && now >= d.more.talk.tokenSec || d.who().expired(now)):
 		s.close(c, d, reasonTokenExpired)
 	case d.state == stateOpening && d.awaits && now >= at:
 		s.giveUpOpening(c, d)

@@ -31,7 +31,7 @@ const (
 // acceptUpgrade is ws.Policy.Accept.
 func (s *shard) acceptUpgrade(path []byte, offered []string) (subprotocol string, status int) {
 	w := wireOfPath(path, s.cfg.Diagnostics)
-	if w >= wirePlain && s.cfg.Auth.Anonymous == anonymousNobody && s.gw.tokens == nil {
+	if w >= wirePlain && s.cfg.Auth.Anonymous == anonymousNobody && s.gw.tokens == nil && !s.gw.doors.chained {
 		return "", http.StatusUnauthorized // it has no way to log in
 	}
 	switch w {
@@ -109,6 +109,10 @@ func (s *shard) onUpgrade(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 	d.wire = wireOfPath(req.Path, s.cfg.Diagnostics)
 	switch d.wire {
 	case wireEcho:
+		if door := s.doorOf(c); door.chain != nil && !door.anonymous {
+			s.close(c, d, reasonNotAuthorized)
+			return nil
+		}
 		d.state = stateLive
 		s.count.live[liveEcho]++
 	case wirePlain:
@@ -137,7 +141,7 @@ func (s *shard) onUpgrade(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 // onFrames takes the payload out of WebSocket frames, in place: the first d.decoded bytes of p are payload already, the
 // rest are frames. It hands MQTT on as a stream and everything else message by message, and returns what is left of both.
 func (s *shard) onFrames(c *epoll.Conn, d *device, p []byte) (rest []byte) {
-	if d.state == stateMoving {
+	if d.state == stateMoving || s.plainAwaits(c, d, p) {
 		return p
 	}
 	now := s.loop.NowSec()

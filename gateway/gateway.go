@@ -33,6 +33,7 @@ type Gateway struct {
 	claims              *claims // nil where there can be no other gateway
 	durable             *durability
 	methods             map[string]auth.Method
+	doors               doors
 	admin               *admin
 	addrs               Addrs
 	downPool            batchPool
@@ -207,6 +208,9 @@ func (g *Gateway) openShards() error {
 	if err := g.openBounds(); err != nil {
 		return err
 	}
+	if err := g.openDoors(); err != nil {
+		return err
+	}
 	for i := range g.cfg.Loops {
 		s, err := newShard(g, i)
 		if err != nil {
@@ -225,7 +229,7 @@ func (g *Gateway) openShards() error {
 			if err != nil {
 				return fmt.Errorf("listeners[%d]: cannot listen on %s: %w; stop what uses the port, or choose another with --listen %s://ADDR:PORT", i, l.Addr, err, l.Scheme)
 			}
-			if g.cfg.Auth.Anonymous == "loopback" && !bound.Addr().IsLoopback() { // a name that now resolves differently
+			if g.cfg.Auth.Anonymous == "loopback" && !bound.Addr().IsLoopback() && g.bounds[i].Auth == noChain { // a name that now resolves differently
 				return fmt.Errorf("listeners[%d]: %s is not a loopback address, and auth.anonymous is loopback", i, bound)
 			}
 			l.Addr = bound

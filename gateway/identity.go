@@ -5,6 +5,7 @@ import (
 
 	"github.com/tidegate/tidegate/epoll"
 	"github.com/tidegate/tidegate/gateway/auth"
+	"github.com/tidegate/tidegate/gateway/auth/acl"
 )
 
 // identity is who a connection is, as far as it is known: from where it came, from TLS, and from CONNECT. Owned by the connection's loop.
@@ -12,6 +13,17 @@ type identity struct {
 	peer netip.AddrPort // the device's own address behind a trusted proxy; not valid: the connection's
 	tls  *auth.Peer     // nil: no TLS
 	user string         // proved, not only said
+
+	inquiry    *inquiry   // until its chain's answer has been heeded
+	tenant     string     // that a chain named
+	clientID   string     // the only one that a chain has for it; empty: any
+	rules      []acl.Rule // of its own, before those of the gateway
+	expiresSec uint32     // when its leave to be here ends, by the loop's clock; 0: never
+}
+
+// expired tells whether the device's leave to be here has ended.
+func (w *identity) expired(nowSec uint32) bool {
+	return w != nil && w.expiresSec != 0 && nowSec >= w.expiresSec
 }
 
 // who is what is known of the device, nil for nothing.

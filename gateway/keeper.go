@@ -40,11 +40,23 @@ type keeper struct {
 
 // A record in NATS is what the gateways say of the session, and then the session:
 //
-//	generation(8) flags(1) record
+//	generation(8) flags(1) [length(2) user] record
 const recordHead = 9
 
 // recordOpen is the flag of a session that a gateway has taken over and not written since: what follows is older.
 const recordOpen = 1
+
+// recordOwned is the flag of a session that belongs to a user, who is named then.
+const recordOwned = 2
+
+// appendHead is what we say of a session.
+func appendHead(dst []byte, generation uint64, flags byte, user string) []byte {
+	if user == "" {
+		return append(binary.BigEndian.AppendUint64(dst, generation), flags)
+	}
+	dst = append(binary.BigEndian.AppendUint64(dst, generation), flags|recordOwned)
+	return append(binary.BigEndian.AppendUint16(dst, uint16(len(user))), user...)
+}
 
 // keeperOf is the keeper of a session; nil when it is not kept.
 func keeperOf(sess *session.Session) *keeper {
@@ -55,7 +67,7 @@ func keeperOf(sess *session.Session) *keeper {
 // appendRecord is the record of a session.
 func (s *shard) appendRecord(k *keeper) (value []byte, token uint32) {
 	k.sess.LogIsAt(s.gw.durable.at(uint16(inLog)))
-	head := append(binary.BigEndian.AppendUint64(nil, k.generation), 0)
+	head := appendHead(nil, k.generation, 0, k.sess.User())
 	return k.sess.AppendRecord(head, s.loop.NowSec(), wallSec())
 }
 

@@ -47,6 +47,7 @@ type counters struct {
 	payloadIn, payloadOut                                     uint64 // bytes
 	turnedAwayFull, turnedAwayDraining, takenElsewhere        uint64
 	authentications                                           [authResults]uint64
+	chainAnswers                                              [chainResults]uint64
 	aliasBytesIn, aliasBytesOut                               int64 // topics kept for aliases
 	aliasBytesSaved                                           uint64
 	callsRefused                                              uint64
@@ -137,6 +138,12 @@ var metricTable = []struct {
 	{"gateway_connections_max", "Connections that there is room for.", nil},
 	{"gateway_connects_total", "Devices that got a session, or were refused one.", []string{"result"}},
 	{"gateway_authentications_total", "Authentications with a method by result, and connects that lacked one.", []string{"result"}},
+	{"gateway_auth_answers_total", "Answers about devices by who is asked in a chain (as CHAIN/NUMBER/TYPE): allow, deny, pass, failed (could not tell), cached, shared (one question for more than one device), busy (too many waited) and spared (its breaker was open).", []string{"provider", "result"}},
+	{"gateway_auth_waiting", "Devices that wait for one of a chain.", []string{"provider"}},
+	{"gateway_auth_breaker_open", "1 while one of a chain is not asked, as it failed several times in succession.", []string{"provider"}},
+	{"gateway_auth_longest_seconds", "Longest time to an answer since the start.", []string{"provider"}},
+	{"gateway_auth_throttled_total", "Passwords that were not tried after too many wrong ones from an address, or for a name.", []string{"by"}},
+	{"gateway_auth_connects_total", "CONNECTs by what became of them at their chain.", []string{"result"}},
 	{"gateway_websocket_upgrades_total", "WebSocket handshakes.", nil},
 	{"gateway_takeovers_total", "Connections closed because their client id connected again, here or to another gateway (elsewhere).", []string{"where"}},
 	{"gateway_peers", "Other gateways that are heard on this NATS.", nil},
@@ -293,6 +300,7 @@ func (e emitter) devices(s *snapshot) {
 	e.counter("gateway_connects_total", float64(s.connects), "accepted")
 	e.counter("gateway_connects_total", float64(s.refusedConnects), "refused")
 	e.authentications(s)
+	e.chains(s, e.k.g)
 	e.counter("gateway_websocket_upgrades_total", float64(s.upgrades))
 	e.counter("gateway_takeovers_total", float64(s.takeovers-s.takenElsewhere), "here")
 	e.counter("gateway_takeovers_total", float64(s.takenElsewhere), "elsewhere")

@@ -33,6 +33,9 @@ type opening struct {
 	before   uint64   // of the record that was there, 0: none
 	value    []byte   // its session, without the head
 	open     bool     // a gateway took the session over and did not write the record since
+	user     string   // who connects, as far as that is proved
+	guarded  bool     // the record may be another's
+	owner    string   // whose session it was
 	received []uint16 // packet ids of QoS 2 messages of the device that the log has and the record may not know
 }
 
@@ -70,6 +73,9 @@ func (s *shard) opens(c *epoll.Conn, d *device, q *mqtt.Connect, durable bool) (
 		switch {
 		case !o.durable:
 			return nil, true
+		case errors.Is(o.err, errOtherUser):
+			s.turnDown(c, d, refusedOwner)
+			return nil, false
 		case o.err == nil:
 			return o, true
 		case errors.Is(o.err, errOlder):
@@ -82,9 +88,9 @@ func (s *shard) opens(c *epoll.Conn, d *device, q *mqtt.Connect, durable bool) (
 	if !durable && s.turns[string(q.ClientID)] == nil {
 		return nil, true
 	}
-	o = &opening{of: h, generation: s.gw.generation(), durable: durable, clean: q.CleanStart, id: bytes.Clone(q.ClientID)}
+	o = &opening{of: h, generation: s.gw.generation(), durable: durable, clean: q.CleanStart, id: bytes.Clone(q.ClientID), guarded: s.guards(), user: d.owner()}
 	s.openings[h] = o
-	if x := s.gw.claims; x != nil && durable {
+	if x := s.gw.claims; x != nil && durable && !o.guarded {
 		x.add(string(o.id), o.generation, o.clean) // who has it now may write down the last of it
 	}
 	d.awaits, d.lastSec = true, s.loop.NowSec() // it is read further, so that its end is seen
@@ -119,6 +125,10 @@ func (s *shard) opened(o *opening) {
 // giveUpOpening refuses a CONNECT whose record does not come.
 func (s *shard) giveUpOpening(c *epoll.Conn, d *device) {
 	d.awaits = false
+	if d.inquiry() != nil {
+		s.turnDown(c, d, refusedAuthUnavailable)
+		return
+	}
 	s.refuse(c, d, refusedUnavailable.code(), refusedUnavailable.text())
 }
 
@@ -141,7 +151,9 @@ func (g *Gateway) openRecord(o *opening, tries int, done func()) {
 			done()
 			return
 		}
-		generation, flags, value := cutRecord(r.Value)
+		head, value := cutRecord(r.Value)
+		generation, flags := head.generation, head.flags
+		o.owner = head.user
 		if o.adopts {
 			if !isLost(generation, o.generation, value) {
 				o.err = errNotLost
@@ -151,6 +163,14 @@ func (g *Gateway) openRecord(o *opening, tries int, done func()) {
 			o.before, o.value = r.Revision, value
 			g.claimRecord(o, flags, tries, done)
 			return
+		}
+		if o.guarded && !mayOwn(o.user, o.owner) {
+			o.err = errOtherUser
+			done()
+			return
+		}
+		if x := g.claims; o.guarded && x != nil && tries == openTries && !o.waited {
+			x.add(string(o.id), o.generation, o.clean) // not before: it would close the connection of another user
 		}
 		if generation > o.generation && (tries < openTries || o.lined) {
 			o.err = errOlder // it was claimed while we tried or waited: by a connection that came after ours
@@ -199,8 +219,11 @@ func (g *Gateway) passed(generation uint64) {
 
 // claimRecord writes our generation into the record.
 func (g *Gateway) claimRecord(o *opening, flags byte, tries int, done func()) {
-	value := binary.BigEndian.AppendUint64(nil, o.generation)
-	value = append(append(value, recordOpen), o.value...)
+	owner := o.owner
+	if o.guarded && o.user != "" {
+		owner = o.user
+	}
+	value := append(appendHead(nil, o.generation, recordOpen, owner), o.value...)
 	g.bus.SaveSession(o.id, value, o.before, 0, func(revision uint64, err error) {
 		switch {
 		case errors.Is(err, bus.ErrFenced):
@@ -234,11 +257,23 @@ func (g *Gateway) recall(o *opening, flags byte, done func()) {
 }
 
 // cutRecord takes the head off a record.
-func cutRecord(value []byte) (generation uint64, flags byte, rest []byte) {
+func cutRecord(value []byte) (h head, rest []byte) {
 	if len(value) < recordHead {
-		return 0, 0, nil
+		return head{}, nil
 	}
-	return binary.BigEndian.Uint64(value), value[8], append([]byte(nil), value[recordHead:]...)
+	h.generation, h.flags, rest = binary.BigEndian.Uint64(value), value[8]&^recordOwned, value[recordHead:]
+	if value[8]&recordOwned != 0 && len(rest) >= 2 {
+		n := min(int(binary.BigEndian.Uint16(rest)), len(rest)-2)
+		h.user, rest = string(rest[2:2+n]), rest[2+n:]
+	}
+	return h, append([]byte(nil), rest...)
+}
+
+// head is what gateways say of a session in its record.
+type head struct {
+	generation uint64
+	flags      byte
+	user       string
 }
 
 // openSession opens the session of a device: a new one, one that is here, or from its record.

@@ -13,6 +13,13 @@ import (
 // openPlain opens the session of a plain WebSocket device: a session like any other, in the same space of ids.
 func (s *shard) openPlain(c *epoll.Conn, d *device) {
 	id := d.more.clientID
+	if s.doorOf(c).chain != nil && !s.vouchedPlain(c, d) {
+		return
+	}
+	if !s.owns(d, id) {
+		s.close(c, d, reasonNotAuthorized)
+		return
+	}
 	s.out.Reset()
 	sess, _ := s.openSession(c, &session.Connect{ClientID: id, CleanStart: true, Version: uint8(mqtt.V5), InboundMax: uint16(s.boundsOf(c).ReceiveMax)}, nil)
 	if sess == nil {
@@ -20,6 +27,7 @@ func (s *shard) openPlain(c *epoll.Conn, d *device) {
 		s.close(c, d, reasonQuota)
 		return
 	}
+	s.own(d, sess)
 	s.evict(s.out.Evict)
 	d.sess, d.state, d.lastSec = sess, stateLive, s.loop.NowSec()
 	s.count.live[d.kind()]++
@@ -33,7 +41,9 @@ func (s *shard) openPlain(c *epoll.Conn, d *device) {
 	s.out.Reset()
 	sess.Step(s.loop.NowSec(), &s.event, &s.out)
 	s.finishOrHold(c, nil)
-	d.more = nil // it was for the client id
+	if d.more.clientID = nil; d.more.who == nil {
+		d.more = nil
+	}
 	s.arm(c, d)
 }
 

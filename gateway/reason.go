@@ -53,6 +53,10 @@ const (
 	reasonAdministrative
 	reasonProxyStranger
 	reasonNoProxyHeader
+	reasonCredentials
+	reasonGuessing
+	reasonAuthBusy
+	reasonAuthUnavailable
 	reasonCount
 )
 
@@ -104,6 +108,10 @@ var reasonTable = [reasonCount]struct {
 	reasonAdministrative:     {"administrative", mqtt.AdministrativeAction, ws.PolicyViolation},
 	reasonProxyStranger:      {"proxy_stranger", mqtt.NotAuthorized, ws.ProtocolError},
 	reasonNoProxyHeader:      {"no_proxy_header", mqtt.MalformedPacket, ws.ProtocolError},
+	reasonCredentials:        {"bad_credentials", mqtt.BadUserNameOrPassword, ws.PolicyViolation},
+	reasonGuessing:           {"guessing", mqtt.Banned, ws.TryAgainLater},
+	reasonAuthBusy:           {"auth_busy", mqtt.ServerBusy, ws.TryAgainLater},
+	reasonAuthUnavailable:    {"auth_unavailable", mqtt.ServerUnavailable, ws.TryAgainLater},
 }
 
 // String is the metric label.

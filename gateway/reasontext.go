@@ -29,6 +29,7 @@ var reasonTexts = [reasonCount]string{
 	reasonFrameType:      "MQTT on WebSocket comes in binary frames",
 	reasonText:           "a WebSocket text is not UTF-8",
 	reasonMessageTooBig:  "WebSocket message beyond limits.packet_bytes_max, or in too many fragments",
+	reasonTokenExpired:   "the credentials have expired; log in again with new ones",
 	reasonAdministrative: "a backend or an operator had this client disconnected",
 	reasonServer:         "a fault of the gateway; its log says more",
 }
@@ -154,6 +155,13 @@ const (
 	refusedWillQoS
 	refusedWillRetain
 	refusedWillFormat
+	refusedCredentials
+	refusedUnauthorized
+	refusedOtherID
+	refusedGuessing
+	refusedAuthUnavailable
+	refusedAuthBusy
+	refusedOwner
 	refusalCount
 )
 
@@ -199,6 +207,14 @@ var refusals = [refusalCount]struct {
 	refusedWillQoS:      {mqtt.QoSNotSupported, "QoS of the will is above mqtt.max_qos (Maximum QoS in CONNACK)"},
 	refusedWillRetain:   {mqtt.RetainNotSupported, "will is to be retained, but retained messages are switched off: mqtt.retain_available"},
 	refusedWillFormat:   {mqtt.PayloadFormatInvalid, "will payload is not UTF-8, which Payload Format Indicator 1 says"},
+
+	refusedCredentials:     {mqtt.BadUserNameOrPassword, "user name or password is wrong or missing"},
+	refusedUnauthorized:    {mqtt.NotAuthorized, reasonTexts[reasonNotAuthorized]},
+	refusedOtherID:         {mqtt.ClientIdentifierNotValid, "another client id than this user may have"},
+	refusedGuessing:        {mqtt.Banned, "too many wrong passwords from this address or for this name; try again later"},
+	refusedAuthUnavailable: {mqtt.ServerUnavailable, "who is asked about clients does not answer; try again later"},
+	refusedAuthBusy:        {mqtt.ServerBusy, "too many clients are asked about now (auth.waiting_max); try again later"},
+	refusedOwner:           {mqtt.NotAuthorized, reasonTexts[reasonNotAuthorized]},
 }
 
 // code is the reason code, Success for refusedNot.

@@ -56,10 +56,13 @@ func (s *shard) onTalk(c *epoll.Conn, d *device, op ws.Op, frame []byte) bool {
 			break
 		}
 	}
+	if d.awaits { // connect is carried out when its answer is here
+		t.done = uint8(i)
+	}
 	s.endAnswers(c, d)
 	clear(list)
 	s.commands = list
-	return t.done == 0 && !c.Closing()
+	return t.done == 0 && !d.awaits && !c.Closing()
 }
 
 // endsTurn tells whether the rest of an array waits: for room in the uplink, or for the next tick after so much work. Reading the array

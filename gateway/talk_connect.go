@@ -33,6 +33,12 @@ func (s *shard) onConnectCommand(c *epoll.Conn, d *device, cmd *command.Command)
 			return false
 		}
 		answer.TokenSec, answer.HasToken = left, true
+	} else if s.doorOf(c).chain != nil && !s.vouchedToken(c, d, cmd, &answer) {
+		return false
+	}
+	if !s.owns(d, id) {
+		s.turnDownCommand(c, d, cmd, refusedOwner)
+		return false
 	}
 	inflight := cmp.Or(cmd.Inflight, 65535)
 	in := session.Connect{
@@ -48,6 +54,7 @@ func (s *shard) onConnectCommand(c *epoll.Conn, d *device, cmd *command.Command)
 		s.close(c, d, reasonQuota)
 		return false
 	}
+	s.own(d, sess)
 	evicted := s.evict(s.out.Evict)
 	d.sess, d.state, d.lastSec, d.partialSec = sess, stateLive, now, 0
 	d.more.clientID, d.more.talk.arrays = nil, cmd.Batch

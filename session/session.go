@@ -209,4 +209,5 @@ func (s *Session) becomeGone(nowSec uint32, out *Out) {
 	s.state, s.owner, s.resumed = gone, 0, false
 	s.unschedule()
 	t.byID.remove(t.byID.hash(s), s)
+	delete(t.users, s)
 }

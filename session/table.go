@@ -13,6 +13,7 @@ type Table struct {
 	limits Limits
 	seed   maphash.Seed
 	byID   index[Session]
+	users  map[*Session]string // whom a session belongs to; nil until one belongs to somebody
 	exact  index[Subscription] // heads of filters without wildcards
 	wild   trie
 	due    dueHeap

@@ -1,0 +1,44 @@
+package gateway
+
+import "github.com/tidegate/tidegate/gateway/auth"
+
+// chainResult is how a CONNECT ended at its chain, as a metric label.
+type chainResult uint8
+
+const (
+	chainAllowed chainResult = iota
+	chainRefused
+	chainResults
+)
+
+var chainLabels = [chainResults]string{"allowed", "refused"}
+
+func (e emitter) chains(s *snapshot, g *Gateway) {
+	for i, n := range s.chainAnswers {
+		e.counter("gateway_auth_connects_total", float64(n), chainLabels[i])
+	}
+	for _, l := range g.doors.links {
+		st := l.Stats()
+		for _, n := range []struct {
+			result string
+			count  uint64
+		}{
+			{"allow", st.Answers[auth.Allow]}, {"deny", st.Answers[auth.Deny]}, {"pass", st.Answers[auth.Pass]}, {"failed", st.Failed},
+			{"cached", st.Cached}, {"shared", st.Shared}, {"busy", st.Busy}, {"spared", st.Spared},
+		} {
+			e.counter("gateway_auth_answers_total", float64(n.count), l.name, n.result)
+		}
+		open := 0.0
+		if st.Open {
+			open = 1
+		}
+		e.gauge("gateway_auth_waiting", float64(st.Waiting), l.name)
+		e.gauge("gateway_auth_breaker_open", open, l.name)
+		e.gauge("gateway_auth_longest_seconds", st.Slowest.Seconds(), l.name)
+	}
+	if t := g.doors.throttle; t != nil {
+		byAddress, byName := t.Throttled()
+		e.counter("gateway_auth_throttled_total", float64(byAddress), "address")
+		e.counter("gateway_auth_throttled_total", float64(byName), "name")
+	}
+}
