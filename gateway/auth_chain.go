@@ -121,8 +121,8 @@ type door struct {
 type doors struct {
 	byListener []door
 	links      []link
-	throttle   *chain.Throttle // nil without chains
-	chained    bool            // some listener has a chain
+	throttle   *chain.Throttle
+	chained    bool // some listener has a chain
 }
 
 type link struct {
@@ -136,6 +136,7 @@ func (s *shard) doorOf(c *epoll.Conn) *door { return &s.gw.doors.byListener[c.Li
 // openDoors makes the chains.
 func (g *Gateway) openDoors() error {
 	ds, a := &g.doors, &g.cfg.Auth
+	ds.throttle = chain.NewThrottle()
 	chains := map[string][]*chain.Link{}
 	for i := range a.Chains {
 		p := &a.Chains[i]
@@ -153,9 +154,6 @@ func (g *Gateway) openDoors() error {
 		l := chain.NewLink(provider, set)
 		chains[p.Chain] = append(chains[p.Chain], l)
 		ds.links = append(ds.links, link{l, fmt.Sprintf("%s/%d/%s", p.Chain, len(chains[p.Chain]), p.Type)})
-	}
-	if len(ds.links) > 0 {
-		ds.throttle = chain.NewThrottle()
 	}
 	for i := range g.bounds {
 		l, err := ParseListener(g.cfg.Listeners[i])

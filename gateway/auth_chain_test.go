@@ -430,6 +430,34 @@ func TestSessionOwnerElsewhere(t *testing.T) {
 	moved.ping()
 }
 
+// TestSessionOwnerProved: who proves who they are by AUTH is held to the same, when the record is claimed.
+func TestSessionOwnerProved(t *testing.T) {
+	t.Parallel()
+	server, users := bustest.Start(t), withUsers(t, "anna", "zoe")
+	on := func(node string) func(c *Config) {
+		return func(c *Config) { c.NATS.URL, c.Node, c.Durable.Default = server.URL(), node, "log" }
+	}
+	a, b := start(t, on("a"), users), start(t, on("b"), users)
+	meet(a, b)
+	for _, r := range []*rig{a, b} {
+		r.eventually("NATS can store", func() bool { ok, _ := r.gw.bus.Ready(); return ok })
+	}
+	victim := a.logIn("victim", "anna", persistent)
+	victim.subscribe(1, "t/x")
+	for _, r := range []*rig{a, b} {
+		thief, p := r.open(mqtt.V5, r.mqtt), prover(t, "zoe", "pw of zoe")
+		g := thief.beginLogin("victim", p, persistent)
+		thief.auth(mqtt.ContinueAuthentication, says(t, p, g.Props.AuthData))
+		thief.refused(mqtt.NotAuthorized)
+		victim.ping()
+	}
+	_, ack := b.logInOn(b.open(mqtt.V5, b.mqtt), "victim", "anna", persistent)
+	if !ack.SessionPresent {
+		t.Error("the session is lost")
+	}
+	victim.endsWith(mqtt.SessionTakenOver, 0)
+}
+
 // disconnectKeeping leaves, and is away when it returns.
 func (c *client) disconnectKeeping() {
 	c.write([]byte{0xE0, 0})

@@ -1,6 +1,9 @@
 package gateway
 
-import "github.com/tidegate/tidegate/gateway/auth"
+import (
+	"github.com/tidegate/tidegate/gateway/auth"
+	"github.com/tidegate/tidegate/gateway/auth/chain"
+)
 
 // chainResult is how a CONNECT ended at its chain, as a metric label.
 type chainResult uint8
@@ -17,7 +20,11 @@ func (e emitter) chains(s *snapshot, g *Gateway) {
 	for i, n := range s.chainAnswers {
 		e.counter("gateway_auth_connects_total", float64(n), chainLabels[i])
 	}
-	for _, l := range g.doors.links {
+	links := g.doors.links
+	if len(links) == 0 {
+		links = []link{{chain.NewLink(nil, chain.Settings{}), noChain}}
+	}
+	for _, l := range links {
 		st := l.Stats()
 		for _, n := range []struct {
 			result string
@@ -36,9 +43,7 @@ func (e emitter) chains(s *snapshot, g *Gateway) {
 		e.gauge("gateway_auth_breaker_open", open, l.name)
 		e.gauge("gateway_auth_longest_seconds", st.Slowest.Seconds(), l.name)
 	}
-	if t := g.doors.throttle; t != nil {
-		byAddress, byName := t.Throttled()
-		e.counter("gateway_auth_throttled_total", float64(byAddress), "address")
-		e.counter("gateway_auth_throttled_total", float64(byName), "name")
-	}
+	byAddress, byName := g.doors.throttle.Throttled()
+	e.counter("gateway_auth_throttled_total", float64(byAddress), "address")
+	e.counter("gateway_auth_throttled_total", float64(byName), "name")
 }

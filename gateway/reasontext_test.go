@@ -11,8 +11,8 @@ import (
 func TestReasonTexts(t *testing.T) {
 	texts := append([]string{textAliasUnknown, textExpiryProlonged, textSecondConnect, textAuthUnasked, textWrongAck, textBeforeConnack, textOtherMethod,
 		textIDUnknown, textSubscriptions, textNoFilter}, append(malformedTexts[:], protocolTexts[:]...)...)
-	untold := map[reason]bool{reasonVersion: true, reasonClientID: true, reasonTokenExpired: true, reasonBadCommands: true, reasonFull: true, reasonHandshake: true,
-		reasonTLSHello: true, reasonHTTP: true, reasonProxyHeader: true, reasonNotHTTP: true, reasonProxyStranger: true, reasonNoProxyHeader: true} // before there is a session: no DISCONNECT
+	untold := map[reason]bool{reasonVersion: true, reasonClientID: true, reasonBadCommands: true, reasonFull: true, reasonHandshake: true,
+		reasonTLSHello: true, reasonHTTP: true, reasonProxyHeader: true, reasonNotHTTP: true, reasonProxyStranger: true, reasonNoProxyHeader: true, reasonCredentials: true, reasonGuessing: true, reasonAuthBusy: true, reasonAuthUnavailable: true} // before there is a session: no DISCONNECT
 	for r := range reasonCount {
 		text := reasonTexts[r]
 		if told := reasonTable[r].mqtt.Failed() && !untold[r]; told != (text != "") {

@@ -24,6 +24,11 @@ var talkCloses = [reasonCount]ws.CloseCode{
 	reasonTakenOver:      4400,
 	reasonNotAuthorized:  4401,
 	reasonBadCommands:    4402,
+
+	reasonGuessing:        4105,
+	reasonAuthBusy:        4106,
+	reasonAuthUnavailable: 4107,
+	reasonCredentials:     4403,
 }
 
 // How long a device is to wait before it connects again: each another time, so that they do not all come back at once.
