@@ -30,6 +30,12 @@ type Bounds struct {
 	Proxy                    string `yaml:"proxy" doc:"proxy.header of this listener"`
 
 	Auth string `yaml:"auth" doc:"auth.chain of this listener"`
+
+	PacketRate     int           `yaml:"packet_rate" doc:"limits.packet_rate of this listener"`
+	ByteRate       int           `yaml:"byte_rate" doc:"limits.byte_rate of this listener"`
+	RateBurst      time.Duration `yaml:"rate_burst" doc:"limits.rate_burst of this listener"`
+	RatePolicy     string        `yaml:"rate_policy" doc:"limits.rate_policy of this listener"`
+	ConnectionTime time.Duration `yaml:"connection_time" doc:"limits.connection_time of this listener"`
 }
 
 // openBounds works out the bounds of every listener.

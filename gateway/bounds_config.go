@@ -33,6 +33,8 @@ func (c *Config) bounds() Bounds {
 		PacketBytesMax: c.Limits.PacketBytesMax, ExpiryMax: c.Session.ExpiryMax, MaxQoS: m.MaxQoS, RetainAvailable: m.RetainAvailable,
 		WildcardAvailable: m.WildcardAvailable, SharedAvailable: m.SharedAvailable, SubscriptionIDsAvailable: m.SubscriptionIDsAvailable,
 		ServerReference: m.ServerReference, Proxy: c.Proxy.Header, Auth: c.Auth.Chain,
+		PacketRate: c.Limits.PacketRate, ByteRate: c.Limits.ByteRate, RateBurst: c.Limits.RateBurst, RatePolicy: c.Limits.RatePolicy,
+		ConnectionTime: c.Limits.ConnectionTime,
 	}
 }
 
@@ -43,7 +45,7 @@ func boundPath(name string) string {
 		return "session." + name
 	case "proxy":
 		return "proxy.header"
-	case "packet_bytes_max":
+	case "packet_bytes_max", "packet_rate", "byte_rate", "rate_burst", "rate_policy", "connection_time":
 		return "limits." + name
 	case "auth":
 		return "auth.chain"
@@ -140,11 +142,20 @@ func (b *Bounds) validate(v *validator, path func(name string) string) {
 	}{
 		{"receive_max", b.ReceiveMax, 1, 65535}, {"topic_alias_max", b.TopicAliasMax, 0, 65535},
 		{"topic_alias_out_max", b.TopicAliasOutMax, 0, 255}, {"packet_bytes_max", b.PacketBytesMax, 128, 256 << 20},
-		{"max_qos", b.MaxQoS, 0, 2},
+		{"max_qos", b.MaxQoS, 0, 2}, {"packet_rate", b.PacketRate, 0, 1_000_000}, {"byte_rate", b.ByteRate, 0, ratePerSecMax},
 	} {
 		if at := path(n.name); at != "" {
 			v.between(at, n.got, n.low, n.high)
 		}
+	}
+	if at := path("rate_burst"); at != "" {
+		v.lasts(at, b.RateBurst, time.Millisecond)
+	}
+	if at := path("rate_policy"); at != "" {
+		v.oneOf(at, b.RatePolicy, ratePause, rateDisconnect)
+	}
+	if at := path("connection_time"); at != "" {
+		v.seconds(at, b.ConnectionTime, 0)
 	}
 	if at := path("expiry_max"); at != "" {
 		v.seconds(at, b.ExpiryMax, time.Second)

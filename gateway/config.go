@@ -162,6 +162,12 @@ type Limits struct {
 	SubscriptionsMax int           `yaml:"subscriptions_max" doc:"subscriptions of one session; further ones are refused with 0x97"`
 	ConnectionsMax   int           `yaml:"connections_max" doc:"connections of the gateway; 0 for as many as descriptors allow; further ones are refused with 0x97 or 503"`
 	RequestsMax      int           `yaml:"requests_max" doc:"unanswered requests of one plain device"`
+
+	PacketRate     int           `yaml:"packet_rate" doc:"packets or WebSocket messages a second of one device; 0 for no bound"`
+	ByteRate       int           `yaml:"byte_rate" doc:"their bytes a second; 0 for no bound"`
+	RateBurst      time.Duration `yaml:"rate_burst" doc:"how much of packet_rate and byte_rate may come at once: that of so long a time"`
+	RatePolicy     string        `yaml:"rate_policy" doc:"what a device meets that is faster: pause (it is not read until it is within the rate again) or disconnect (0x96)"`
+	ConnectionTime time.Duration `yaml:"connection_time" doc:"how old a connection may become: closed with 0xA0, up to a tenth earlier; 0 for no bound"`
 }
 
 // Drain says how a stopping gateway sends its devices away.
@@ -204,6 +210,7 @@ func Default() Config {
 		Limits: Limits{
 			ConnectBytesMax: 16 << 10, PacketBytesMax: 1 << 20, ConnectTime: 10 * time.Second, PacketTime: 30 * time.Second,
 			BatchBytesMax: 1 << 20, StallTime: 30 * time.Second, SubscriptionsMax: 1000, RequestsMax: 16,
+			RateBurst: 10 * time.Second, RatePolicy: ratePause,
 		},
 		Presence: PresenceCfg{Records: true, Events: true, Keep: 30 * 24 * time.Hour, LeaseTime: 10 * time.Second},
 

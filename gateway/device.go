@@ -104,6 +104,9 @@ func (s *shard) OnOpen(c *epoll.Conn) {
 		d.wire = wireHTTP
 	}
 	s.count.opened++
+	if s.pacer != nil {
+		s.pacer.begin(c, s.loop.NowSec())
+	}
 	s.takePlace(d)
 	if s.expectHeader(c, d) {
 		s.arm(c, d)
@@ -149,7 +152,7 @@ func (s *shard) OnData(c *epoll.Conn, p []byte) (rest []byte) {
 // arm sets the one timer of a connection to whichever of its deadlines comes first.
 func (s *shard) arm(c *epoll.Conn, d *device) {
 	if !c.Closing() {
-		c.Arm(s.deadline(d))
+		c.Arm(s.before(c, s.deadline(d)))
 	}
 }
 
@@ -192,9 +195,11 @@ func (s *shard) deadline(d *device) uint32 {
 func (s *shard) OnTimeout(c *epoll.Conn) {
 	d := s.devices.At(c.Slot())
 	now := s.loop.NowSec()
-	at := s.deadline(d)
+	at := s.before(c, s.deadline(d))
 	switch {
 	case at == 0:
+	case s.outlived(c, d):
+		s.close(c, d, reasonLifetime)
 	case d.state == stateLive && (d.talks() && d.more.talk.tokenSec != 0 && now >= d.more.talk.tokenSec || d.who().expired(now)):
 		s.close(c, d, reasonTokenExpired)
 	case d.state == stateOpening && d.awaits && now >= at:

@@ -54,6 +54,11 @@ func (s *shard) onPackets(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 			d.lastSec = now
 		}
 		p = p[n:]
+		if s.pacer != nil {
+			if s.paced(c, d, n); c.Closing() {
+				return nil
+			}
+		}
 	}
 	switch {
 	case len(p) == 0:
@@ -66,7 +71,7 @@ func (s *shard) onPackets(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 
 // mustWait tells that a device is not to be read further now.
 func (s *shard) mustWait(c *epoll.Conn) bool {
-	return s.unread(c) || s.overworked(c) || s.awaitsNATS(c)
+	return s.unread(c) || s.overworked(c) || s.awaitsNATS(c) || s.pacer != nil && s.rested(c)
 }
 
 // unread tells that a device does not read what it is sent; then it is not read either until it does, as its answers would

@@ -186,6 +186,11 @@ func (s *shard) onFrames(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 				return nil
 			}
 			raw = raw[size:]
+			if s.pacer != nil {
+				if s.paced(c, d, size); c.Closing() {
+					return nil
+				}
+			}
 			continue
 		}
 		n += copy(p[n:], chunk.Payload)
@@ -207,6 +212,11 @@ func (s *shard) onFrames(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 			// No room for it now: it is offered again, whole, when reading resumes.
 			d.op, d.whole = chunk.Op, true
 			break
+		}
+		if s.pacer != nil {
+			if s.paced(c, d, n); c.Closing() {
+				return nil
+			}
 		}
 		n, d.partialSec = 0, 0
 	}

@@ -63,6 +63,9 @@ func (s *shard) arrive(a *arrival) {
 	d := s.devices.At(c.Slot())
 	*d = a.d
 	d.state = stateOpening
+	if s.pacer != nil {
+		s.pacer.begin(c, s.loop.NowSec())
+	}
 	s.arm(c, d)
 	if d.wire == wirePlain {
 		s.openPlain(c, d)

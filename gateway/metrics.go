@@ -43,6 +43,7 @@ type counters struct {
 	refused, retainedFull, badCommands, willsLost, turnsEnded uint64
 	redelivered                                               uint64
 	pauses, lateTicks, movedOut, panics                       uint64
+	rests                                                     uint64
 	rewrites, autoSubscribed, autoRefused                     uint64
 	payloadIn, payloadOut                                     uint64 // bytes
 	turnedAwayFull, turnedAwayDraining, takenElsewhere        uint64
@@ -180,6 +181,7 @@ var metricTable = []struct {
 	{"gateway_connection_buffer_bytes", "Bytes of incomplete packets from devices, and of packets not yet written to them.", []string{"direction"}},
 	{"gateway_replays", "Retained replays under way, but for those that wait for their device.", nil},
 	{"gateway_backpressure_pauses_total", "Times reading from a publisher paused.", nil},
+	{"gateway_rate_pauses_total", "Times a device was not read for a while, as it was faster than packet_rate or byte_rate.", nil},
 	{"gateway_turns_ended_total", "Times a connection's messages visited so many subscriptions that it went on in the next tick.", nil},
 	{"gateway_paused_publishers", "Publishers not read at the moment.", nil},
 	{"gateway_uplink_held_batches", "Batches that NATS or another loop could not take yet.", nil},
@@ -272,6 +274,7 @@ func (k *collector) Collect(ch chan<- prometheus.Metric) {
 	e.messages(&sum)
 	e.nats(k.g)
 	e.durable(&sum, k.g)
+	e.limits(&sum)
 	topics, bytes := k.g.retained.size()
 	e.gauge("gateway_connections_max", float64(k.g.room.max))
 	e.gauge("gateway_retained_messages", float64(topics))

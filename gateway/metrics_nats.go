@@ -105,6 +105,7 @@ func (s *snapshot) add(o *snapshot) {
 		}
 	}
 	s.addDurable(o)
+	s.addLimits(o)
 	for i := range s.live {
 		s.live[i] += o.live[i]
 	}

@@ -57,6 +57,8 @@ const (
 	reasonGuessing
 	reasonAuthBusy
 	reasonAuthUnavailable
+	reasonRate
+	reasonLifetime
 	reasonCount
 )
 
@@ -112,6 +114,8 @@ var reasonTable = [reasonCount]struct {
 	reasonGuessing:           {"guessing", mqtt.Banned, ws.TryAgainLater},
 	reasonAuthBusy:           {"auth_busy", mqtt.ServerBusy, ws.TryAgainLater},
 	reasonAuthUnavailable:    {"auth_unavailable", mqtt.ServerUnavailable, ws.TryAgainLater},
+	reasonRate:               {"rate_exceeded", mqtt.MessageRateTooHigh, ws.PolicyViolation},
+	reasonLifetime:           {"connection_time", mqtt.MaximumConnectTime, ws.GoingAway},
 }
 
 // String is the metric label.

@@ -31,6 +31,8 @@ var reasonTexts = [reasonCount]string{
 	reasonMessageTooBig:  "WebSocket message beyond limits.packet_bytes_max, or in too many fragments",
 	reasonTokenExpired:   "the credentials have expired; log in again with new ones",
 	reasonAdministrative: "a backend or an operator had this client disconnected",
+	reasonRate:           "more packets or bytes than limits.packet_rate and limits.byte_rate allow",
+	reasonLifetime:       "the connection is as old as limits.connection_time lets it become; connect again",
 	reasonServer:         "a fault of the gateway; its log says more",
 }
 

@@ -75,6 +75,7 @@ type shard struct {
 	refusing  int                    // connections that are only told to go
 	wsLimits  [][wireCount]ws.Limits // by the loop's listener index
 	deflate   deflate
+	pacer     *pacer // nil: no listener bounds what it is for
 
 	resting []epoll.Handle // connections that have had their turn in this tick
 	work    int            // subscriptions visited for the connection whose turn it is
@@ -146,6 +147,7 @@ func newShard(g *Gateway, index int) (*shard, error) {
 	s.table, s.lastValues = session.NewTable(limits), g.cfg.Session.LastValue
 	s.upgrade = ws.Policy{Origins: g.cfg.WebSocket.Origins, Accept: s.acceptUpgrade, Deflate: s.mayDeflate}
 	s.noUpgrade = noUpgrade(g.cfg.WebSocket.Origins)
+	s.pacer = newPacer(g.bounds)
 	for i := range g.bounds {
 		s.wsLimits = append(s.wsLimits, wsLimits(&g.bounds[i], g.cfg.Limits.ConnectBytesMax))
 	}
@@ -218,6 +220,9 @@ func (s *shard) OnTickEnd() {
 	if len(s.resting) > 0 {
 		s.wakeResting()
 	}
+	if s.pacer != nil && s.pacer.rests.n > 0 {
+		s.endRests()
+	}
 	if len(s.eager) > 0 {
 		s.proceedEager()
 	}
@@ -254,16 +259,19 @@ func (s *shard) OnTickEnd() {
 	if !gathers {
 		s.uplink.flush(now)
 	}
+	alarm := int64(0)
 	switch {
 	case gathers && waits:
-		s.loop.WakeAt(min(until, store))
+		alarm = min(until, store)
 	case gathers:
-		s.loop.WakeAt(until)
+		alarm = until
 	case waits:
-		s.loop.WakeAt(store)
-	default:
-		s.loop.WakeAt(0)
+		alarm = store
 	}
+	if s.pacer != nil {
+		alarm = s.pacer.rests.alarm(alarm)
+	}
+	s.loop.WakeAt(alarm)
 	if wasFull && !s.full() && len(s.uplink.paused) > 0 {
 		s.resumePublishers()
 		s.loop.Wake() // what they left unread is offered in the next tick
