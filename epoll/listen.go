@@ -212,7 +212,7 @@ func (l *Loop) accept(index int) {
 
 // accepted gives a new connection a slot and tells the owner.
 func (l *Loop) accepted(fd int32, listener int16, peer netip.AddrPort) {
-	if l.o.Admit != nil && !l.o.Admit() {
+	if l.o.Admit != nil && !l.o.Admit(int(listener), peer) {
 		l.refuse(int(fd))
 		return
 	}

@@ -150,7 +150,7 @@ func TestAcceptRestIsFair(t *testing.T) {
 // Who is not admitted is reset at once, without a slot; the others are served.
 func TestAdmit(t *testing.T) {
 	room := 2
-	r := newRig(t, Options{Admit: func() bool { room--; return room >= 0 }})
+	r := newRig(t, Options{Admit: func(int, netip.AddrPort) bool { room--; return room >= 0 }})
 	addr := r.listen()
 	var peers []*peer
 	for range 3 {
@@ -165,7 +165,7 @@ func TestAdmit(t *testing.T) {
 // A flood of connections that are not admitted is refused at a bounded rate: the listeners rest in between, and the
 // loop sleeps; nobody waits for ever.
 func TestRefusalsArePaced(t *testing.T) {
-	r := newRig(t, Options{Admit: func() bool { return false }})
+	r := newRig(t, Options{Admit: func(int, netip.AddrPort) bool { return false }})
 	addr := r.listen()
 	flood := func(n int) {
 		for range n {

@@ -1,6 +1,9 @@
 package epoll
 
-import "errors"
+import (
+	"errors"
+	"net/netip"
+)
 
 // ErrStopped is what Listen, Dial and Adopt return once the loop has begun to stop.
 var ErrStopped = errors.New("epoll: loop is stopped")
@@ -44,7 +47,7 @@ type Options struct {
 	FlushBytes int
 	// Admit is asked, on the loop, before an accepted connection gets a slot. False: the connection is reset at once
 	// and counted in Stats.Refused. Dial and Adopt do not ask. nil lets everybody in.
-	Admit func() bool
+	Admit func(listener int, peer netip.AddrPort) bool
 	// AcceptsPerTick is how many connections one listener may bring in a tick; the rest wait in its backlog. Default
 	// 64.
 	AcceptsPerTick int

@@ -104,9 +104,13 @@ func (s *shard) sendRefusal(c *epoll.Conn, d *device, r mqtt.Reason, text string
 	if r == mqtt.QuotaExceeded || r == mqtt.ServerUnavailable {
 		s.redirect(c, d)
 	}
+	if d.version == mqtt.V5 && passes(s.connack.Reason) {
+		s.props = appendRetry(s.props[:0])
+		s.connack.UserProps = s.props
+	}
 	s.scratch = mqtt.AppendConnack(s.scratch[:0], d.version, &s.connack)
 	if d.packetMax != 0 && len(s.scratch) > int(d.packetMax) {
-		s.connack.ReasonString = nil
+		s.connack.ReasonString, s.connack.UserProps = nil, nil // [MQTT-3.2.2-20]
 		s.scratch = mqtt.AppendConnack(s.scratch[:0], d.version, &s.connack)
 	}
 	s.send(c, d, s.scratch)

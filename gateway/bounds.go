@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/tidegate/tidegate/epoll"
@@ -24,6 +25,8 @@ type Bounds struct {
 
 	RetainAvailable          bool   `yaml:"retain_available" doc:"mqtt.retain_available of this listener"`
 	WildcardAvailable        bool   `yaml:"wildcard_available" doc:"mqtt.wildcard_available of this listener"`
+	MultiLevelAvailable      bool   `yaml:"multi_level_available" doc:"mqtt.multi_level_available of this listener"`
+	WildcardDepthMin         int    `yaml:"wildcard_depth_min" doc:"mqtt.wildcard_depth_min of this listener"`
 	SharedAvailable          bool   `yaml:"shared_available" doc:"mqtt.shared_available of this listener"`
 	SubscriptionIDsAvailable bool   `yaml:"subscription_ids_available" doc:"mqtt.subscription_ids_available of this listener"`
 	ServerReference          string `yaml:"server_reference" doc:"mqtt.server_reference of this listener"`
@@ -31,6 +34,9 @@ type Bounds struct {
 
 	Auth string `yaml:"auth" doc:"auth.chain of this listener"`
 
+	ConnectionsMax int           `yaml:"connections_max" doc:"connections through this listener; 0 for as many as the gateway takes"`
+	ConnectRate    int           `yaml:"connect_rate" doc:"limits.connect_rate of this listener"`
+	ConnectBurst   int           `yaml:"connect_burst" doc:"limits.connect_burst of this listener"`
 	PacketRate     int           `yaml:"packet_rate" doc:"limits.packet_rate of this listener"`
 	ByteRate       int           `yaml:"byte_rate" doc:"limits.byte_rate of this listener"`
 	RateBurst      time.Duration `yaml:"rate_burst" doc:"limits.rate_burst of this listener"`
@@ -47,6 +53,7 @@ func (g *Gateway) openBounds() error {
 		}
 		b := g.cfg.listenerBounds(&validator{}, fmt.Sprintf("listeners[%d]", i), l) // Validate has judged them
 		g.bounds, g.retains = append(g.bounds, b), g.retains || b.RetainAvailable
+		g.gates = append(g.gates, newGate(&b))
 	}
 	return nil
 }
@@ -122,8 +129,24 @@ func (b *Bounds) refuseFilter(filter []byte, withID bool) refusal {
 		return refusedShared
 	case !b.WildcardAvailable && bytes.ContainsAny(filter, "+#"):
 		return refusedWildcard
+	case !b.MultiLevelAvailable && bytes.HasSuffix(filter, []byte("#")):
+		return refusedMultiLevel
+	case b.WildcardDepthMin > 0 && wildcardDepth(filter) < b.WildcardDepthMin:
+		return refusedWildcardDepth
 	}
 	return refusedNot
+}
+
+// wildcardDepth is how many levels of a filter come before its first wildcard; those of the prefix of a shared subscription are none.
+func wildcardDepth(filter []byte) int {
+	if group, shared := bytes.CutPrefix(filter, []byte("$share/")); shared {
+		_, filter, _ = bytes.Cut(group, []byte("/"))
+	}
+	at := bytes.IndexAny(filter, "+#")
+	if at < 0 {
+		return math.MaxInt
+	}
+	return bytes.Count(filter[:at], []byte("/"))
 }
 
 // boundFilters holds the filters of a subscription, in s.filters, against the bounds. A QoS above the maximum is lowered, not

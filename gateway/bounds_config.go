@@ -31,8 +31,10 @@ func (c *Config) bounds() Bounds {
 	return Bounds{
 		KeepAliveMax: m.KeepAliveMax, ReceiveMax: m.ReceiveMax, TopicAliasMax: m.TopicAliasMax, TopicAliasOutMax: m.TopicAliasOutMax,
 		PacketBytesMax: c.Limits.PacketBytesMax, ExpiryMax: c.Session.ExpiryMax, MaxQoS: m.MaxQoS, RetainAvailable: m.RetainAvailable,
-		WildcardAvailable: m.WildcardAvailable, SharedAvailable: m.SharedAvailable, SubscriptionIDsAvailable: m.SubscriptionIDsAvailable,
+		WildcardAvailable: m.WildcardAvailable, MultiLevelAvailable: m.MultiLevelAvailable, WildcardDepthMin: m.WildcardDepthMin,
+		SharedAvailable: m.SharedAvailable, SubscriptionIDsAvailable: m.SubscriptionIDsAvailable,
 		ServerReference: m.ServerReference, Proxy: c.Proxy.Header, Auth: c.Auth.Chain,
+		ConnectRate: c.Limits.ConnectRate, ConnectBurst: c.Limits.ConnectBurst,
 		PacketRate: c.Limits.PacketRate, ByteRate: c.Limits.ByteRate, RateBurst: c.Limits.RateBurst, RatePolicy: c.Limits.RatePolicy,
 		ConnectionTime: c.Limits.ConnectionTime,
 	}
@@ -45,7 +47,7 @@ func boundPath(name string) string {
 		return "session." + name
 	case "proxy":
 		return "proxy.header"
-	case "packet_bytes_max", "packet_rate", "byte_rate", "rate_burst", "rate_policy", "connection_time":
+	case "packet_bytes_max", "connections_max", "connect_rate", "connect_burst", "packet_rate", "byte_rate", "rate_burst", "rate_policy", "connection_time":
 		return "limits." + name
 	case "auth":
 		return "auth.chain"
@@ -142,7 +144,10 @@ func (b *Bounds) validate(v *validator, path func(name string) string) {
 	}{
 		{"receive_max", b.ReceiveMax, 1, 65535}, {"topic_alias_max", b.TopicAliasMax, 0, 65535},
 		{"topic_alias_out_max", b.TopicAliasOutMax, 0, 255}, {"packet_bytes_max", b.PacketBytesMax, 128, 256 << 20},
-		{"max_qos", b.MaxQoS, 0, 2}, {"packet_rate", b.PacketRate, 0, 1_000_000}, {"byte_rate", b.ByteRate, 0, ratePerSecMax},
+		{"max_qos", b.MaxQoS, 0, 2}, {"wildcard_depth_min", b.WildcardDepthMin, 0, 128},
+		{"connections_max", b.ConnectionsMax, 0, 1 << 30},
+		{"connect_rate", b.ConnectRate, 0, 1_000_000}, {"connect_burst", b.ConnectBurst, 1, 1_000_000},
+		{"packet_rate", b.PacketRate, 0, 1_000_000}, {"byte_rate", b.ByteRate, 0, ratePerSecMax},
 	} {
 		if at := path(n.name); at != "" {
 			v.between(at, n.got, n.low, n.high)

@@ -20,7 +20,7 @@ func (s *shard) OnClose(c *epoll.Conn, why epoll.Cause) {
 	s.forgetOpening(c)
 	d.forgetInquiry()
 	s.gone(c, d, &session.Event{Kind: session.Lost, KeepWill: d.reason != reasonNormal})
-	s.givePlace(d)
+	s.givePlace(c, d)
 	s.dropAliases(d)
 	if len(s.runs) > 0 || len(s.changes) > 0 { // what its end set off comes after the end of this tick
 		s.loop.Wake()

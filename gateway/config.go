@@ -104,6 +104,8 @@ type MQTT struct {
 	MaxQoS                   int  `yaml:"max_qos" doc:"highest QoS a device may publish with, and is granted in SUBACK: 0, 1 or 2"`
 	RetainAvailable          bool `yaml:"retain_available" doc:"keep retained messages"`
 	WildcardAvailable        bool `yaml:"wildcard_available" doc:"take filters with wildcards"`
+	MultiLevelAvailable      bool `yaml:"multi_level_available" doc:"take filters with #"`
+	WildcardDepthMin         int  `yaml:"wildcard_depth_min" doc:"levels that have to come before the first wildcard of a filter; 0 for none"`
 	SharedAvailable          bool `yaml:"shared_available" doc:"take shared subscriptions ($share)"`
 	SubscriptionIDsAvailable bool `yaml:"subscription_ids_available" doc:"take subscriptions with a Subscription Identifier"`
 	RetainedMax              int  `yaml:"retained_max" doc:"retained messages kept; those of further topics are delivered but not kept"`
@@ -163,11 +165,15 @@ type Limits struct {
 	ConnectionsMax   int           `yaml:"connections_max" doc:"connections of the gateway; 0 for as many as descriptors allow; further ones are refused with 0x97 or 503"`
 	RequestsMax      int           `yaml:"requests_max" doc:"unanswered requests of one plain device"`
 
+	ConnectRate    int           `yaml:"connect_rate" doc:"new connections a second through one listener; 0 for no bound; further ones are refused with 0x9F or 503"`
+	ConnectBurst   int           `yaml:"connect_burst" doc:"of these, how many may come at once"`
 	PacketRate     int           `yaml:"packet_rate" doc:"packets or WebSocket messages a second of one device; 0 for no bound"`
 	ByteRate       int           `yaml:"byte_rate" doc:"their bytes a second; 0 for no bound"`
 	RateBurst      time.Duration `yaml:"rate_burst" doc:"how much of packet_rate and byte_rate may come at once: that of so long a time"`
 	RatePolicy     string        `yaml:"rate_policy" doc:"what a device meets that is faster: pause (it is not read until it is within the rate again) or disconnect (0x96)"`
 	ConnectionTime time.Duration `yaml:"connection_time" doc:"how old a connection may become: closed with 0xA0, up to a tenth earlier; 0 for no bound"`
+
+	PerAddress PerAddress `yaml:"per_address" doc:"bounds on what comes from one address (IPv6: from one /64), whatever the listener"`
 }
 
 // Drain says how a stopping gateway sends its devices away.
@@ -195,7 +201,7 @@ func Default() Config {
 		Proxy: Proxy{Header: "off", Trusted: []string{}},
 		MQTT: MQTT{
 			KeepAliveMax: 20 * time.Minute, ReceiveMax: 256, InflightMax: 256, TopicAliasMax: 32, TopicAliasOutMax: 16, TopicLevelsMax: 64,
-			TopicBytesMax: 1024, MaxQoS: 2, RetainAvailable: true, WildcardAvailable: true, SharedAvailable: true,
+			TopicBytesMax: 1024, MaxQoS: 2, RetainAvailable: true, WildcardAvailable: true, MultiLevelAvailable: true, SharedAvailable: true,
 			SubscriptionIDsAvailable: true, RetainedMax: 1_000_000,
 			RetainedBytesMax: 256 << 20, FiltersMax: 256, SysInterval: 10 * time.Second, SharedStrategy: "round-robin", SharedGroups: []string{},
 			ReasonStrings: true, RequestTopic: "{topic}/request/{call}", ResponseTopic: "{topic}/response/{call}",
@@ -210,7 +216,8 @@ func Default() Config {
 		Limits: Limits{
 			ConnectBytesMax: 16 << 10, PacketBytesMax: 1 << 20, ConnectTime: 10 * time.Second, PacketTime: 30 * time.Second,
 			BatchBytesMax: 1 << 20, StallTime: 30 * time.Second, SubscriptionsMax: 1000, RequestsMax: 16,
-			RateBurst: 10 * time.Second, RatePolicy: ratePause,
+			ConnectBurst: 1000, RateBurst: 10 * time.Second, RatePolicy: ratePause,
+			PerAddress: PerAddress{ConnectBurst: 100, Exempt: []string{"127.0.0.0/8", "::1"}},
 		},
 		Presence: PresenceCfg{Records: true, Events: true, Keep: 30 * 24 * time.Hour, LeaseTime: 10 * time.Second},
 
@@ -251,6 +258,7 @@ func (c *Config) Validate() []*FieldError {
 	c.validateLastValue(&v)
 	c.validateDurable(&v)
 	c.validatePresence(&v)
+	c.validatePerAddress(&v)
 	if c.Admin != "" {
 		if _, err := ResolveAddr(c.Admin); err != nil {
 			v.add("admin", err.Error(), "an address such as 127.0.0.1:8080, or empty for none")

@@ -31,9 +31,10 @@ type device struct {
 	paused  bool   // in uplink.paused
 	whole   bool   // there is one: the first decoded bytes of the tail
 
-	unwelcome bool // there is no room for it: it is only told so
-	headed    bool // a PROXY header comes first
-	awaits    bool // its CONNECT waits for the record of its session, see shard.openings, or for the answer of a chain, see inquiry
+	unwelcome bool    // it may not stay: it is only told so
+	headed    bool    // a PROXY header comes first
+	verdict   verdict // why
+	awaits    bool    // its CONNECT waits for the record of its session, see shard.openings, or for the answer of a chain, see inquiry
 }
 
 // deviceMore is what only some devices need.
@@ -107,7 +108,7 @@ func (s *shard) OnOpen(c *epoll.Conn) {
 	if s.pacer != nil {
 		s.pacer.begin(c, s.loop.NowSec())
 	}
-	s.takePlace(d)
+	s.takePlace(c, d)
 	if s.expectHeader(c, d) {
 		s.arm(c, d)
 	}

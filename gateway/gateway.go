@@ -30,7 +30,9 @@ type Gateway struct {
 	retained            retainedStore
 	sys                 *sysTopics
 	room                room
-	claims              *claims // nil where there can be no other gateway
+	gates               []*gate    // by listener; nil: it has no limits of connections
+	addresses           *addresses // nil: none is bounded
+	claims              *claims    // nil where there can be no other gateway
 	durable             *durability
 	methods             map[string]auth.Method
 	doors               doors
@@ -99,6 +101,7 @@ func New(cfg Config, log zerolog.Logger) (g *Gateway, err error) {
 	g.retained.max, g.retained.bytesMax = cfg.MQTT.RetainedMax, cfg.MQTT.RetainedBytesMax
 	g.last = make([]snapshot, g.cfg.Loops)
 	g.sys = newSysTopics(g)
+	g.addresses = newAddresses(&cfg.Limits.PerAddress)
 	if err := g.fit(); err != nil {
 		return nil, err
 	}

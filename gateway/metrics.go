@@ -46,7 +46,8 @@ type counters struct {
 	rests                                                     uint64
 	rewrites, autoSubscribed, autoRefused                     uint64
 	payloadIn, payloadOut                                     uint64 // bytes
-	turnedAwayFull, turnedAwayDraining, takenElsewhere        uint64
+	takenElsewhere                                            uint64
+	turnedAway                                                [verdictCount]uint64
 	authentications                                           [authResults]uint64
 	chainAnswers                                              [chainResults]uint64
 	aliasBytesIn, aliasBytesOut                               int64 // topics kept for aliases
@@ -135,7 +136,7 @@ var metricTable = []struct {
 	{"gateway_accepted_total", "Accepted connections.", nil},
 	{"gateway_accept_errors_total", "Accepts that failed.", nil},
 	{"gateway_accept_pauses_total", "Times a loop's listeners paused: descriptors ran out, or too many were refused.", nil},
-	{"gateway_accept_refused_total", "Connections that there was no room for, told so (full, draining) or ended at once (reset, descriptors).", []string{"reason"}},
+	{"gateway_accept_refused_total", "Connections that may not stay: told so (full, draining, listener_full, listener_rate, address_full, address_rate), or ended at once (reset, descriptors).", []string{"reason"}},
 	{"gateway_connections_max", "Connections that there is room for.", nil},
 	{"gateway_connects_total", "Devices that got a session, or were refused one.", []string{"result"}},
 	{"gateway_authentications_total", "Authentications with a method by result, and connects that lacked one.", []string{"result"}},
@@ -181,6 +182,8 @@ var metricTable = []struct {
 	{"gateway_connection_buffer_bytes", "Bytes of incomplete packets from devices, and of packets not yet written to them.", []string{"direction"}},
 	{"gateway_replays", "Retained replays under way, but for those that wait for their device.", nil},
 	{"gateway_backpressure_pauses_total", "Times reading from a publisher paused.", nil},
+	{"gateway_addresses", "Addresses noted for limits.per_address.", nil},
+	{"gateway_addresses_uncounted_total", "Connections from addresses that there was no room to note.", nil},
 	{"gateway_rate_pauses_total", "Times a device was not read for a while, as it was faster than packet_rate or byte_rate.", nil},
 	{"gateway_turns_ended_total", "Times a connection's messages visited so many subscriptions that it went on in the next tick.", nil},
 	{"gateway_paused_publishers", "Publishers not read at the moment.", nil},
@@ -274,7 +277,7 @@ func (k *collector) Collect(ch chan<- prometheus.Metric) {
 	e.messages(&sum)
 	e.nats(k.g)
 	e.durable(&sum, k.g)
-	e.limits(&sum)
+	e.limits(&sum, k.g)
 	topics, bytes := k.g.retained.size()
 	e.gauge("gateway_connections_max", float64(k.g.room.max))
 	e.gauge("gateway_retained_messages", float64(topics))
@@ -296,8 +299,9 @@ func (e emitter) devices(s *snapshot) {
 	e.counter("gateway_accepted_total", float64(s.opened))
 	e.counter("gateway_accept_errors_total", float64(s.loop.AcceptErrors))
 	e.counter("gateway_accept_pauses_total", float64(s.loop.AcceptPauses))
-	e.counter("gateway_accept_refused_total", float64(s.turnedAwayFull), "full")
-	e.counter("gateway_accept_refused_total", float64(s.turnedAwayDraining), "draining")
+	for v := welcome + 1; v < verdictCount; v++ {
+		e.counter("gateway_accept_refused_total", float64(s.turnedAway[v]), verdicts[v].label)
+	}
 	e.counter("gateway_accept_refused_total", float64(s.loop.Refused), "reset")
 	e.counter("gateway_accept_refused_total", float64(s.loop.Starved), "descriptors")
 	e.counter("gateway_connects_total", float64(s.connects), "accepted")

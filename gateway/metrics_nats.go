@@ -120,8 +120,6 @@ func (s *snapshot) add(o *snapshot) {
 	s.willsLost += o.willsLost
 	s.turnsEnded += o.turnsEnded
 	s.keptBytes += o.keptBytes
-	s.turnedAwayFull += o.turnedAwayFull
-	s.turnedAwayDraining += o.turnedAwayDraining
 	s.takenElsewhere += o.takenElsewhere
 	s.aliasBytesIn += o.aliasBytesIn
 	s.aliasBytesOut += o.aliasBytesOut

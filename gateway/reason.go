@@ -59,6 +59,7 @@ const (
 	reasonAuthUnavailable
 	reasonRate
 	reasonLifetime
+	reasonConnectRate
 	reasonCount
 )
 
@@ -116,6 +117,7 @@ var reasonTable = [reasonCount]struct {
 	reasonAuthUnavailable:    {"auth_unavailable", mqtt.ServerUnavailable, ws.TryAgainLater},
 	reasonRate:               {"rate_exceeded", mqtt.MessageRateTooHigh, ws.PolicyViolation},
 	reasonLifetime:           {"connection_time", mqtt.MaximumConnectTime, ws.GoingAway},
+	reasonConnectRate:        {"connect_rate", mqtt.ConnectionRateExceeded, ws.TryAgainLater},
 }
 
 // String is the metric label.

@@ -164,6 +164,12 @@ const (
 	refusedAuthUnavailable
 	refusedAuthBusy
 	refusedOwner
+	refusedListenerFull
+	refusedConnectRate
+	refusedAddressFull
+	refusedAddressRate
+	refusedMultiLevel
+	refusedWildcardDepth
 	refusalCount
 )
 
@@ -217,6 +223,14 @@ var refusals = [refusalCount]struct {
 	refusedAuthUnavailable: {mqtt.ServerUnavailable, "who is asked about clients does not answer; try again later"},
 	refusedAuthBusy:        {mqtt.ServerBusy, "too many clients are asked about now (auth.waiting_max); try again later"},
 	refusedOwner:           {mqtt.NotAuthorized, reasonTexts[reasonNotAuthorized]},
+
+	refusedMultiLevel:    {mqtt.NotAuthorized, "filters with # are switched off: mqtt.multi_level_available"},
+	refusedWildcardDepth: {mqtt.NotAuthorized, "the first wildcard of the filter stands before level mqtt.wildcard_depth_min"},
+
+	refusedListenerFull: {mqtt.QuotaExceeded, "more connections than connections_max of this listener; try again later"},
+	refusedConnectRate:  {mqtt.ConnectionRateExceeded, "more connections a second than limits.connect_rate; try again later"},
+	refusedAddressFull:  {mqtt.QuotaExceeded, "more connections from one address than limits.per_address.connections_max"},
+	refusedAddressRate:  {mqtt.ConnectionRateExceeded, "more connections a second from one address than limits.per_address.connect_rate; try again later"},
 }
 
 // code is the reason code, Success for refusedNot.

@@ -11,7 +11,7 @@ import (
 func TestReasonTexts(t *testing.T) {
 	texts := append([]string{textAliasUnknown, textExpiryProlonged, textSecondConnect, textAuthUnasked, textWrongAck, textBeforeConnack, textOtherMethod,
 		textIDUnknown, textSubscriptions, textNoFilter}, append(malformedTexts[:], protocolTexts[:]...)...)
-	untold := map[reason]bool{reasonVersion: true, reasonClientID: true, reasonBadCommands: true, reasonFull: true, reasonHandshake: true,
+	untold := map[reason]bool{reasonVersion: true, reasonClientID: true, reasonBadCommands: true, reasonFull: true, reasonHandshake: true, reasonConnectRate: true,
 		reasonTLSHello: true, reasonHTTP: true, reasonProxyHeader: true, reasonNotHTTP: true, reasonProxyStranger: true, reasonNoProxyHeader: true, reasonCredentials: true, reasonGuessing: true, reasonAuthBusy: true, reasonAuthUnavailable: true} // before there is a session: no DISCONNECT
 	for r := range reasonCount {
 		text := reasonTexts[r]

@@ -2,11 +2,9 @@ package gateway
 
 import (
 	"fmt"
-	"net/http"
 	"sync/atomic"
 	"syscall"
 
-	"github.com/tidegate/tidegate/epoll"
 	"github.com/tidegate/tidegate/gateway/ws"
 )
 
@@ -102,60 +100,7 @@ func (r *room) state() (open int64, full bool) {
 	return open, r.full.Load()
 }
 
-// admit is epoll.Options.Admit.
-func (s *shard) admit() bool {
-	return s.refusing < s.gw.refusalsMax || !s.draining && s.gw.room.open.Load() < s.gw.room.max
-}
-
-// takePlace counts a new connection in, or makes it one that is only told to go.
-func (s *shard) takePlace(d *device) {
-	if !s.draining && s.gw.room.enter() {
-		return
-	}
-	d.unwelcome = true
-	s.refusing++
-	if s.draining {
-		s.count.turnedAwayDraining++
-	} else {
-		s.count.turnedAwayFull++
-	}
-}
-
-// givePlace counts it out.
-func (s *shard) givePlace(d *device) {
-	if d.unwelcome {
-		s.refusing--
-		return
-	}
-	s.gw.room.leave()
-}
-
-// turnAway answers the CONNECT of a device that there is no room for.
-func (s *shard) turnAway(c *epoll.Conn, d *device) {
-	why, refused := reasonFull, refusedFull
-	if s.draining {
-		why, refused = reasonShutdown, refusedDraining
-	}
-	s.sendRefusal(c, d, refused.code(), refused.text())
-	s.close(c, d, why)
-}
-
-// turnAwayHTTP answers the WebSocket handshake of such a device with 503, or with what is wrong with it.
-func (s *shard) turnAwayHTTP(c *epoll.Conn, d *device, p []byte) (rest []byte) {
-	out, _, _, status := s.noUpgrade.Upgrade(c.Begin(), p)
-	c.End(out)
-	switch {
-	case status == 0:
-		return p
-	case s.draining:
-		s.close(c, d, reasonShutdown)
-	default:
-		s.close(c, d, reasonFull)
-	}
-	return nil
-}
-
-// noUpgrade is the policy of a gateway without room.
-func noUpgrade(origins []string) ws.Policy {
-	return ws.Policy{Origins: origins, Accept: func([]byte, []string) (string, int) { return "", http.StatusServiceUnavailable }}
+// noUpgrade is the policy towards who may not stay; status is asked for the one at hand.
+func noUpgrade(origins []string, status func() int) ws.Policy {
+	return ws.Policy{Origins: origins, Accept: func([]byte, []string) (string, int) { return "", status() }}
 }

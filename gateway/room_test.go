@@ -158,7 +158,7 @@ func TestFullAndSilent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r.eventually("all are accepted", func() bool { s := r.sum(); return s.turnedAwayFull == uint64(most) && s.loop.Refused == 20 })
+	r.eventually("all are accepted", func() bool { s := r.sum(); return s.turnedAway[turnedFull] == uint64(most) && s.loop.Refused == 20 })
 	for _, c := range silent {
 		_ = c.SetReadDeadline(time.Now().Add(patience))
 		_, err := c.Read(make([]byte, 1))
@@ -317,7 +317,7 @@ func TestDrainAnswersTheBacklog(t *testing.T) {
 	for _, c := range []*client{v5, v311, framed} {
 		c.conn.Close()
 	}
-	if n := r.sum().turnedAwayDraining; n != 3 {
+	if n := r.sum().turnedAway[turnedDraining]; n != 3 {
 		t.Errorf("%d were told", n)
 	}
 }

@@ -69,13 +69,14 @@ type shard struct {
 	checkFrom  uint32                    // connections from this slot on are next to have their records written
 	later      []func()                  // reads that have failed, for the next second
 
-	listeners []listenerKind // by the loop's listener index
-	upgrade   ws.Policy
-	noUpgrade ws.Policy              // while there is no room
-	refusing  int                    // connections that are only told to go
-	wsLimits  [][wireCount]ws.Limits // by the loop's listener index
-	deflate   deflate
-	pacer     *pacer // nil: no listener bounds what it is for
+	listeners  []listenerKind // by the loop's listener index
+	upgrade    ws.Policy
+	noUpgrade  ws.Policy              // for those that may not stay
+	turnStatus int                    // HTTP status for the one at hand
+	refusing   int                    // connections that are only told to go
+	wsLimits   [][wireCount]ws.Limits // by the loop's listener index
+	deflate    deflate
+	pacer      *pacer // nil: no listener bounds what it is for
 
 	resting []epoll.Handle // connections that have had their turn in this tick
 	work    int            // subscriptions visited for the connection whose turn it is
@@ -146,7 +147,7 @@ func newShard(g *Gateway, index int) (*shard, error) {
 	limits.GroupLive = func(interest uint32) bool { return g.interests.liveElsewhere(index, interest) }
 	s.table, s.lastValues = session.NewTable(limits), g.cfg.Session.LastValue
 	s.upgrade = ws.Policy{Origins: g.cfg.WebSocket.Origins, Accept: s.acceptUpgrade, Deflate: s.mayDeflate}
-	s.noUpgrade = noUpgrade(g.cfg.WebSocket.Origins)
+	s.noUpgrade = noUpgrade(g.cfg.WebSocket.Origins, func() int { return s.turnStatus })
 	s.pacer = newPacer(g.bounds)
 	for i := range g.bounds {
 		s.wsLimits = append(s.wsLimits, wsLimits(&g.bounds[i], g.cfg.Limits.ConnectBytesMax))
@@ -300,6 +301,7 @@ func (s *shard) everySecond(now uint32) {
 	}
 	if s.index == 0 {
 		topics, _ := s.gw.retained.size()
+		s.gw.addresses.forget(int(now), s.loop.Now())
 		s.gw.retained.repay(now)
 		s.gw.retained.sweep(now, max(sweepTopics, topics/sweepSec+1))
 	}

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"math/rand/v2"
 	"strconv"
 
 	"github.com/tidegate/tidegate/epoll"
@@ -33,12 +32,6 @@ var talkCloses = [reasonCount]ws.CloseCode{
 	reasonCredentials:     4403,
 }
 
-// How long a device is to wait before it connects again: each another time, so that they do not all come back at once.
-const (
-	retryMSMin = 2_000
-	retryMSMax = 10_000
-)
-
 // talkClose is the close code for a reason, and the text beside it.
 func talkClose(r reason) (ws.CloseCode, string) {
 	code, text := talkCloses[r], reasonTable[r].label
@@ -46,7 +39,7 @@ func talkClose(r reason) (ws.CloseCode, string) {
 	case code == 0:
 		code = reasonTable[r].ws
 	case code/100 == 41:
-		text += " retry_ms=" + strconv.Itoa(retryMSMin+rand.IntN(retryMSMax-retryMSMin))
+		text += " retry_ms=" + strconv.Itoa(retryMS())
 	}
 	if r <= reasonPeerReset {
 		text = ""

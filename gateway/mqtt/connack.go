@@ -59,6 +59,8 @@ type ConnackOut struct {
 
 	AssignedClientID, ReasonString, ServerReference []byte
 	AuthMethod, AuthData, ResponseInfo              []byte
+
+	UserProps []byte // written by AppendUserProperty
 }
 
 // AppendConnack appends a CONNACK.
@@ -97,7 +99,7 @@ func (c *ConnackOut) appendBlock(dst []byte) []byte {
 	dst = appendUnlessEmpty(dst, PropResponseInfo, c.ResponseInfo)
 	dst = appendUnlessEmpty(dst, PropServerReference, c.ServerReference)
 	dst = appendUnlessEmpty(dst, PropAuthMethod, c.AuthMethod)
-	return appendUnlessEmpty(dst, PropAuthData, c.AuthData)
+	return append(appendUnlessEmpty(dst, PropAuthData, c.AuthData), c.UserProps...)
 }
 
 // appendUnavailable writes the properties whose absence means that the feature is there.

@@ -190,6 +190,7 @@ var refusals = map[int]struct{ field, text string }{
 	http.StatusUpgradeRequired:             {"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n", "This port speaks WebSocket, version 13."},
 	http.StatusRequestHeaderFieldsTooLarge: {"", "The request head is too long."},
 	http.StatusHTTPVersionNotSupported:     {"", "A WebSocket handshake needs HTTP/1.1."},
+	http.StatusTooManyRequests:             {"Retry-After: 5\r\n", "Too many connections from your address; try again later."},
 	http.StatusServiceUnavailable:          {"Retry-After: 5\r\n", "Not now; try again later."},
 }
 
