@@ -31,9 +31,10 @@ type Config struct {
 	AutoSubscribe []AutoSubscribe `yaml:"auto_subscribe" doc:"subscriptions that devices get as they connect"`
 	TopicRewrite  []TopicRewrite  `yaml:"topic_rewrite" doc:"topics of devices that are taken for others; the first rule that matches decides"`
 
-	Limits Limits `yaml:"limits" doc:"bounds on what one device can cost; each has a consequence and a counter"`
-	Drain  Drain  `yaml:"drain" doc:"how a stopping gateway sends its devices away"`
-	Log    Log    `yaml:"log" doc:"what is written to standard error"`
+	Limits Limits  `yaml:"limits" doc:"bounds on what one device can cost; each has a consequence and a counter"`
+	Bans   BansCfg `yaml:"bans" doc:"who may not connect"`
+	Drain  Drain   `yaml:"drain" doc:"how a stopping gateway sends its devices away"`
+	Log    Log     `yaml:"log" doc:"what is written to standard error"`
 
 	Diagnostics bool `yaml:"diagnostics" doc:"offer /echo on WebSocket listeners, which returns every message as it came"`
 }
@@ -221,6 +222,7 @@ func Default() Config {
 		},
 		Presence: PresenceCfg{Records: true, Events: true, Keep: 30 * 24 * time.Hour, LeaseTime: 10 * time.Second},
 
+		Bans:  BansCfg{Shared: true, FlappingWindow: time.Minute, FlappingBan: 5 * time.Minute, DuplicateWait: 3 * time.Second},
 		Drain: Drain{Rate: 5000, Time: 20 * time.Second},
 		Log:   Log{Level: "info", Format: "auto"},
 	}
@@ -259,6 +261,7 @@ func (c *Config) Validate() []*FieldError {
 	c.validateDurable(&v)
 	c.validatePresence(&v)
 	c.validatePerAddress(&v)
+	c.validateBans(&v)
 	if c.Admin != "" {
 		if _, err := ResolveAddr(c.Admin); err != nil {
 			v.add("admin", err.Error(), "an address such as 127.0.0.1:8080, or empty for none")

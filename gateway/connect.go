@@ -26,6 +26,9 @@ func (s *shard) onFirstPacket(c *epoll.Conn, d *device, packet []byte) (ok bool)
 			return false
 		}
 	}
+	if id, _, whole := mqtt.PeekClientID(packet); whole && !d.unwelcome && s.waitsOut(c, d, id) {
+		return false
+	}
 	s.count.packetsIn[mqtt.TypeConnect]++
 	r := mqtt.Decode(packet, 0, &s.packet)
 	if d.version = s.packet.Version; d.version < mqtt.V31 || d.version > mqtt.V5 {
@@ -46,6 +49,9 @@ func (s *shard) onFirstPacket(c *epoll.Conn, d *device, packet []byte) (ok bool)
 	}
 	if d.unwelcome {
 		s.turnAway(c, d)
+		return false
+	}
+	if s.keepOut(c, d, &s.packet.Connect) {
 		return false
 	}
 	if s.packet.Version == mqtt.V5 && s.packet.Props.Has(mqtt.PropAuthMethod) {
@@ -144,6 +150,9 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 		s.turnDown(c, d, refusedOwner)
 		return
 	}
+	if s.keepOut(c, d, q) || s.keepFlapping(c, d, q) { // by the name it has proved
+		return
+	}
 	var record *opening
 	if in.Durable = s.gw.durable.keepsSessions() && (in.ExpirySec > 0 || !in.CleanStart); in.Durable || len(s.openings) > 0 {
 		var ok bool
@@ -195,6 +204,7 @@ func (s *shard) evict(owner uint64) bool {
 		return false
 	}
 	s.count.takeovers++
+	s.tookOver(old)
 	s.close(old, s.devices.At(old.Slot()), reasonTakenOver)
 	return true
 }

@@ -57,6 +57,7 @@ func allocRig(t *testing.T) *rig {
 	cfg.Loops, cfg.Listeners, cfg.Admin = 2, []string{"mqtt://127.0.0.1:0"}, ""
 	cfg.NATS.Listen, cfg.Data, cfg.Presence.Records = "", t.TempDir(), false
 	cfg.Drain.Rate = 0
+	cfg.Bans.Shared = false
 	cfg.Durable.Default = "memory" // what is measured is the way within the gateway
 	g, err := New(cfg, zerolog.Nop())
 	if err != nil {

@@ -34,6 +34,7 @@ type device struct {
 	unwelcome bool    // it may not stay: it is only told so
 	headed    bool    // a PROXY header comes first
 	verdict   verdict // why
+	waited    bool    // its CONNECT has waited for the end of a duel
 	awaits    bool    // its CONNECT waits for the record of its session, see shard.openings, or for the answer of a chain, see inquiry
 }
 

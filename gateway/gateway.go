@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -32,7 +31,8 @@ type Gateway struct {
 	room                room
 	gates               []*gate    // by listener; nil: it has no limits of connections
 	addresses           *addresses // nil: none is bounded
-	claims              *claims    // nil where there can be no other gateway
+	bans                *bans
+	claims              *claims // nil where there can be no other gateway
 	durable             *durability
 	methods             map[string]auth.Method
 	doors               doors
@@ -127,6 +127,7 @@ func New(cfg Config, log zerolog.Logger) (g *Gateway, err error) {
 			g = nil
 		}
 	}()
+	g.bans = newBans(g)
 	g.onClientLost = g.adoptLost
 	g.openDurability()
 	if err = g.openShards(); err != nil {
@@ -158,22 +159,16 @@ func (g *Gateway) discard() {
 }
 
 func (g *Gateway) openBus() (err error) {
-	n := &g.cfg.NATS
-	o := bus.Options{
-		Node: g.cfg.Node, HeaderUser: n.HeaderUser, HeaderNode: n.HeaderNode, PendingBytesMax: n.UplinkBytesMax,
-		Receive: g.receive, OnStatus: g.natsStatus, Logf: g.natsLog,
-		Durable: g.busDurable(), ReceiveLog: g.receiveLog,
-	}
+	n, o := &g.cfg.NATS, bus.Options{}
 	if n.URL == "embedded" {
 		o.Embedded, o.ListenAddr, o.DataDir = true, n.Listen, g.cfg.Data
 		o.Leaf, o.OnLeaf = g.leaf(), g.leafStatus
 	} else {
-		for s := range strings.SplitSeq(n.URL, ",") {
-			o.URLs = append(o.URLs, strings.TrimSpace(s))
-		}
-		o.CredsFile, o.NKeyFile, o.Token, o.User, o.Password = n.Creds, n.NKey, n.Token, n.User, n.Password
-		o.TLS, o.TLSCAFile, o.TLSCertFile, o.TLSKeyFile = n.TLS.Enabled, n.TLS.CA, n.TLS.Cert, n.TLS.Key
+		o = g.cfg.clientOptions()
 	}
+	o.Node, o.HeaderUser, o.HeaderNode, o.PendingBytesMax = g.cfg.Node, n.HeaderUser, n.HeaderNode, n.UplinkBytesMax
+	o.Receive, o.OnStatus, o.Logf = g.receive, g.natsStatus, g.natsLog
+	o.Durable, o.ReceiveLog = g.busDurable(), g.receiveLog
 	if g.bus, err = bus.Open(context.Background(), o); err != nil {
 		return err
 	}
@@ -270,6 +265,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	stopPresence := g.startPresence()
 	background.Go(func() { g.requests.run(busCtx) })
 	background.Go(func() { g.shareCallKey(busCtx) })
+	background.Go(func() { g.bans.run(busCtx) })
 	ended := make(chan error, len(g.shards))
 	for _, s := range g.shards {
 		go func() {

@@ -19,6 +19,7 @@ const (
 	turnedListenerRate
 	turnedAddressFull
 	turnedAddressRate
+	turnedBanned
 	verdictCount
 )
 
@@ -35,6 +36,7 @@ var verdicts = [verdictCount]struct {
 	turnedListenerRate: {"listener_rate", reasonConnectRate, refusedConnectRate, http.StatusServiceUnavailable},
 	turnedAddressFull:  {"address_full", reasonFull, refusedAddressFull, http.StatusTooManyRequests},
 	turnedAddressRate:  {"address_rate", reasonConnectRate, refusedAddressRate, http.StatusTooManyRequests},
+	turnedBanned:       {label: "banned"}, // reset without a word
 }
 
 // gate holds the connections of one listener, of all loops, to its limits. Safe from any goroutine.
@@ -79,8 +81,12 @@ func (x *gate) mayEnter(now int64) bool {
 	return (x.max == 0 || x.open.Load() < x.max) && (!x.rate.limits() || c.take(now, &x.rate) == 0)
 }
 
-// admit is epoll.Options.Admit: a connection that could not even be told to go is reset before it costs anything.
+// admit is epoll.Options.Admit: a connection from a banned address, or one that could not even be told to go, is reset before it costs anything.
 func (s *shard) admit(listener int, peer netip.AddrPort) bool {
+	if s.gw.bannedAddress(peer.Addr()) {
+		s.count.turnedAway[turnedBanned]++
+		return false
+	}
 	return s.refusing < s.gw.refusalsMax || !s.draining && s.gw.mayEnter(listener, peer.Addr(), s.loop.Now())
 }
 

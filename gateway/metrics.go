@@ -43,7 +43,7 @@ type counters struct {
 	refused, retainedFull, badCommands, willsLost, turnsEnded uint64
 	redelivered                                               uint64
 	pauses, lateTicks, movedOut, panics                       uint64
-	rests                                                     uint64
+	rests, flapped, duels                                     uint64
 	rewrites, autoSubscribed, autoRefused                     uint64
 	payloadIn, payloadOut                                     uint64 // bytes
 	takenElsewhere                                            uint64
@@ -136,7 +136,7 @@ var metricTable = []struct {
 	{"gateway_accepted_total", "Accepted connections.", nil},
 	{"gateway_accept_errors_total", "Accepts that failed.", nil},
 	{"gateway_accept_pauses_total", "Times a loop's listeners paused: descriptors ran out, or too many were refused.", nil},
-	{"gateway_accept_refused_total", "Connections that may not stay: told so (full, draining, listener_full, listener_rate, address_full, address_rate), or ended at once (reset, descriptors).", []string{"reason"}},
+	{"gateway_accept_refused_total", "Connections that may not stay: told so (full, draining, listener_full, listener_rate, address_full, address_rate), or ended at once (banned, reset, descriptors).", []string{"reason"}},
 	{"gateway_connections_max", "Connections that there is room for.", nil},
 	{"gateway_connects_total", "Devices that got a session, or were refused one.", []string{"result"}},
 	{"gateway_authentications_total", "Authentications with a method by result, and connects that lacked one.", []string{"result"}},
@@ -184,6 +184,10 @@ var metricTable = []struct {
 	{"gateway_backpressure_pauses_total", "Times reading from a publisher paused.", nil},
 	{"gateway_addresses", "Addresses noted for limits.per_address.", nil},
 	{"gateway_addresses_uncounted_total", "Connections from addresses that there was no room to note.", nil},
+	{"gateway_bans", "Client ids, users, and addresses or networks that may not connect.", []string{"kind"}},
+	{"gateway_bans_unheeded_total", "Bans that there was no room for, or that could not be read.", nil},
+	{"gateway_flapping_bans_total", "Client ids banned for a while, as they connected too often.", nil},
+	{"gateway_duplicate_ids_total", "Takeovers of client ids that two devices seem to have.", nil},
 	{"gateway_rate_pauses_total", "Times a device was not read for a while, as it was faster than packet_rate or byte_rate.", nil},
 	{"gateway_turns_ended_total", "Times a connection's messages visited so many subscriptions that it went on in the next tick.", nil},
 	{"gateway_paused_publishers", "Publishers not read at the moment.", nil},
@@ -302,7 +306,7 @@ func (e emitter) devices(s *snapshot) {
 	for v := welcome + 1; v < verdictCount; v++ {
 		e.counter("gateway_accept_refused_total", float64(s.turnedAway[v]), verdicts[v].label)
 	}
-	e.counter("gateway_accept_refused_total", float64(s.loop.Refused), "reset")
+	e.counter("gateway_accept_refused_total", float64(s.loop.Refused-s.turnedAway[turnedBanned]), "reset")
 	e.counter("gateway_accept_refused_total", float64(s.loop.Starved), "descriptors")
 	e.counter("gateway_connects_total", float64(s.connects), "accepted")
 	e.counter("gateway_connects_total", float64(s.refusedConnects), "refused")

@@ -43,7 +43,6 @@ type pace struct {
 type pacer struct {
 	limits []paceLimits // by listener
 	of     epoll.Chunks[pace]
-	rests  rests
 }
 
 // newPacer returns nil when no listener has a limit that needs one.
@@ -103,7 +102,7 @@ func (s *shard) rest(c *epoll.Conn, x *pace, until int64) {
 	c.PauseRead()
 	if x.restsUntil == 0 {
 		s.count.rests++
-		s.pacer.rests.add(c.Handle(), s.loop.Now(), until)
+		s.pauses.add(c.Handle(), s.loop.Now(), until)
 	}
 	x.restsUntil = until
 }
@@ -120,21 +119,25 @@ func (s *shard) rested(c *epoll.Conn) bool {
 // endRests reads the connections again that have rested.
 func (s *shard) endRests() {
 	now := s.loop.Now()
-	s.pacer.rests.due(now, func(h epoll.Handle) {
+	s.pauses.due(now, func(h epoll.Handle) {
 		c := s.loop.Conn(h)
 		if c == nil || c.Closing() {
 			return
 		}
-		x := s.pacer.of.At(c.Slot())
-		if x.restsUntil > now {
-			s.pacer.rests.add(h, now, x.restsUntil)
-			return
+		if s.pacer != nil {
+			x := s.pacer.of.At(c.Slot())
+			if x.restsUntil > now {
+				s.pauses.add(h, now, x.restsUntil)
+				return
+			}
+			x.restsUntil = 0
 		}
-		x.restsUntil = 0
 		d := s.devices.At(c.Slot())
-		d.lastSec = s.loop.NowSec() // we did not listen meanwhile
+		if d.state == stateLive {
+			d.lastSec = s.loop.NowSec() // we did not listen meanwhile
+		}
 		if d.partialSec != 0 {
-			d.partialSec = d.lastSec
+			d.partialSec = s.loop.NowSec()
 		}
 		if !d.paused {
 			c.ResumeRead()
@@ -166,10 +169,16 @@ func (s *shard) outlived(c *epoll.Conn, d *device) bool {
 // rests are connections by the time at which they are read again, in slots of restNanos. One that rests for longer than there are slots is looked at
 // when they are through. Owned by one loop.
 type rests struct {
-	slots [restSlots][]epoll.Handle
-	spare []epoll.Handle
+	slots [restSlots][]rest
+	spare []rest
 	at    int64 // the slots before this one are done
 	n     int
+}
+
+// rest is one of them.
+type rest struct {
+	h     epoll.Handle
+	until int64
 }
 
 const (
@@ -184,7 +193,7 @@ func (r *rests) add(h epoll.Handle, now, until int64) {
 	}
 	slot := min(max(r.at+1, (until+restNanos-1)/restNanos), r.at+restSlots-1)
 	list := &r.slots[slot%restSlots]
-	*list = append(*list, h)
+	*list = append(*list, rest{h, until})
 	r.n++
 }
 
@@ -198,8 +207,12 @@ func (r *rests) due(now int64, f func(h epoll.Handle)) {
 		}
 		gone := *list
 		*list, r.n = r.spare[:0], r.n-len(gone)
-		for _, h := range gone {
-			f(h) // may add it again
+		for _, e := range gone {
+			if e.until > now {
+				r.add(e.h, now, e.until)
+				continue
+			}
+			f(e.h) // may add it again
 		}
 		r.spare = gone[:0]
 	}

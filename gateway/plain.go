@@ -20,6 +20,11 @@ func (s *shard) openPlain(c *epoll.Conn, d *device) {
 		s.close(c, d, reasonNotAuthorized)
 		return
 	}
+	if s.banned(id, nil, d) || s.flapped(id) {
+		s.count.refusedConnects++
+		s.close(c, d, reasonBanned)
+		return
+	}
 	s.out.Reset()
 	sess, _ := s.openSession(c, &session.Connect{ClientID: id, CleanStart: true, Version: uint8(mqtt.V5), InboundMax: uint16(s.boundsOf(c).ReceiveMax)}, nil)
 	if sess == nil {

@@ -1,14 +1,17 @@
 package gateway
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // Rates are held with the generic cell rate algorithm: all that has to be remembered of a stream of events is the time at which the bucket
 // would be empty, in one word. What is allowed is the same as with a token bucket, and nothing has to be filled between events.
 
-// rate is what a limit allows. The zero rate is no limit. Read-only once in use: safe from any goroutine.
+// rate is what a limit allows: so many events in so many nanoseconds. The zero rate is no limit. Read-only once in use: safe from any goroutine.
 type rate struct {
-	perSec int64
-	slack  int64 // nanoseconds' worth that may come at once
+	events, in int64
+	slack      int64 // nanoseconds' worth that may come at once
 }
 
 // newRate allows perSec events a second, and burst of them at once. perSec 0: no limit.
@@ -16,21 +19,26 @@ func newRate(perSec, burst int) rate {
 	if perSec == 0 {
 		return rate{}
 	}
-	return rate{int64(perSec), int64(burst) * secondNanos / int64(perSec)}
+	return rate{int64(perSec), secondNanos, int64(burst) * secondNanos / int64(perSec)}
 }
 
 // lastingRate allows perSec events a second, and at once those of slack.
-func lastingRate(perSec int, slackNanos int64) rate { return rate{int64(perSec), slackNanos} }
+func lastingRate(perSec int, slackNanos int64) rate {
+	return rate{int64(perSec), secondNanos, slackNanos}
+}
+
+// rateIn allows n events in a time, and as many at once.
+func rateIn(n int, d time.Duration) rate { return rate{int64(n), d.Nanoseconds(), d.Nanoseconds()} }
 
 const secondNanos = 1_000_000_000
 
 // ratePerSecMax keeps the time of an event above nothing, and that of 256 MiB within a word.
 const ratePerSecMax = 1_000_000_000
 
-func (r *rate) limits() bool { return r.perSec > 0 }
+func (r *rate) limits() bool { return r.events > 0 }
 
 // cost is the time that n events take of the rate.
-func (r *rate) cost(n int) int64 { return int64(n) * secondNanos / r.perSec }
+func (r *rate) cost(n int) int64 { return int64(n) * r.in / r.events }
 
 // cell is the state of one stream of events: when its bucket is empty, by the clock of the loops. The zero cell has seen nothing. 8 bytes.
 // Owned by one goroutine.

@@ -60,6 +60,7 @@ const (
 	reasonRate
 	reasonLifetime
 	reasonConnectRate
+	reasonBanned
 	reasonCount
 )
 
@@ -118,6 +119,7 @@ var reasonTable = [reasonCount]struct {
 	reasonRate:               {"rate_exceeded", mqtt.MessageRateTooHigh, ws.PolicyViolation},
 	reasonLifetime:           {"connection_time", mqtt.MaximumConnectTime, ws.GoingAway},
 	reasonConnectRate:        {"connect_rate", mqtt.ConnectionRateExceeded, ws.TryAgainLater},
+	reasonBanned:             {"banned", mqtt.AdministrativeAction, ws.PolicyViolation}, // DISCONNECT knows no 0x8A
 }
 
 // String is the metric label.
@@ -154,6 +156,8 @@ func reasonOfMQTT(r mqtt.Reason) reason {
 		return reasonPayloadFormat
 	case mqtt.NotAuthorized:
 		return reasonNotAuthorized
+	case mqtt.Banned:
+		return reasonBanned
 	case mqtt.SessionTakenOver:
 		return reasonTakenOver
 	}

@@ -33,6 +33,7 @@ var reasonTexts = [reasonCount]string{
 	reasonAdministrative: "a backend or an operator had this client disconnected",
 	reasonRate:           "more packets or bytes than limits.packet_rate and limits.byte_rate allow",
 	reasonLifetime:       "the connection is as old as limits.connection_time lets it become; connect again",
+	reasonBanned:         "this client, user or address is banned",
 	reasonServer:         "a fault of the gateway; its log says more",
 }
 
@@ -170,6 +171,7 @@ const (
 	refusedAddressRate
 	refusedMultiLevel
 	refusedWildcardDepth
+	refusedBanned
 	refusalCount
 )
 
@@ -226,6 +228,8 @@ var refusals = [refusalCount]struct {
 
 	refusedMultiLevel:    {mqtt.NotAuthorized, "filters with # are switched off: mqtt.multi_level_available"},
 	refusedWildcardDepth: {mqtt.NotAuthorized, "the first wildcard of the filter stands before level mqtt.wildcard_depth_min"},
+
+	refusedBanned: {mqtt.Banned, reasonTexts[reasonBanned]},
 
 	refusedListenerFull: {mqtt.QuotaExceeded, "more connections than connections_max of this listener; try again later"},
 	refusedConnectRate:  {mqtt.ConnectionRateExceeded, "more connections a second than limits.connect_rate; try again later"},

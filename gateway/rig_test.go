@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -26,6 +27,12 @@ type rig struct {
 // start runs a gateway until the test ends; mods change its configuration first.
 func start(t *testing.T, mods ...func(c *Config)) *rig {
 	t.Helper()
+	return startLogging(t, zerolog.NewTestWriter(t), mods...)
+}
+
+// startLogging is start with a log of its own.
+func startLogging(t *testing.T, log io.Writer, mods ...func(c *Config)) *rig {
+	t.Helper()
 	cfg := Default()
 	cfg.Loops = 2
 	cfg.Listeners = []string{"mqtt://127.0.0.1:0", "ws://127.0.0.1:0", "any://127.0.0.1:0"}
@@ -34,13 +41,14 @@ func start(t *testing.T, mods ...func(c *Config)) *rig {
 	cfg.Data = t.TempDir()
 	cfg.Drain.Rate = 0
 	cfg.Diagnostics = true
+	cfg.Bans.Shared = false                               // one stream less for each of hundreds of gateways; see shareBans
 	if d := os.Getenv("TIDEGATE_TEST_DURABLE"); d != "" { // the whole suite with another default
 		cfg.Durable.Default = d
 	}
 	for _, mod := range mods {
 		mod(&cfg)
 	}
-	g, err := New(cfg, zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel))
+	g, err := New(cfg, zerolog.New(log).Level(zerolog.WarnLevel))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -77,6 +77,9 @@ type shard struct {
 	wsLimits   [][wireCount]ws.Limits // by the loop's listener index
 	deflate    deflate
 	pacer      *pacer // nil: no listener bounds what it is for
+	pauses     rests
+	flaps      *flaps // nil: nobody is banned for it
+	duels      *duels
 
 	resting []epoll.Handle // connections that have had their turn in this tick
 	work    int            // subscriptions visited for the connection whose turn it is
@@ -148,7 +151,7 @@ func newShard(g *Gateway, index int) (*shard, error) {
 	s.table, s.lastValues = session.NewTable(limits), g.cfg.Session.LastValue
 	s.upgrade = ws.Policy{Origins: g.cfg.WebSocket.Origins, Accept: s.acceptUpgrade, Deflate: s.mayDeflate}
 	s.noUpgrade = noUpgrade(g.cfg.WebSocket.Origins, func() int { return s.turnStatus })
-	s.pacer = newPacer(g.bounds)
+	s.pacer, s.flaps, s.duels = newPacer(g.bounds), newFlaps(&g.cfg.Bans), newDuels()
 	for i := range g.bounds {
 		s.wsLimits = append(s.wsLimits, wsLimits(&g.bounds[i], g.cfg.Limits.ConnectBytesMax))
 	}
@@ -221,7 +224,7 @@ func (s *shard) OnTickEnd() {
 	if len(s.resting) > 0 {
 		s.wakeResting()
 	}
-	if s.pacer != nil && s.pacer.rests.n > 0 {
+	if s.pauses.n > 0 {
 		s.endRests()
 	}
 	if len(s.eager) > 0 {
@@ -269,10 +272,7 @@ func (s *shard) OnTickEnd() {
 	case waits:
 		alarm = store
 	}
-	if s.pacer != nil {
-		alarm = s.pacer.rests.alarm(alarm)
-	}
-	s.loop.WakeAt(alarm)
+	s.loop.WakeAt(s.pauses.alarm(alarm))
 	if wasFull && !s.full() && len(s.uplink.paused) > 0 {
 		s.resumePublishers()
 		s.loop.Wake() // what they left unread is offered in the next tick

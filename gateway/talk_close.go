@@ -21,7 +21,8 @@ var talkCloses = [reasonCount]ws.CloseCode{
 	reasonConnectTimeout: 4102,
 	reasonServer:         4103,
 	reasonAdministrative: 4104,
-	reasonRate:           4105,
+	reasonRate:           4108,
+	reasonConnectRate:    4109,
 	reasonTakenOver:      4400,
 	reasonNotAuthorized:  4401,
 	reasonBadCommands:    4402,
@@ -30,6 +31,7 @@ var talkCloses = [reasonCount]ws.CloseCode{
 	reasonAuthBusy:        4106,
 	reasonAuthUnavailable: 4107,
 	reasonCredentials:     4403,
+	reasonBanned:          4404,
 }
 
 // talkClose is the close code for a reason, and the text beside it.

@@ -40,6 +40,11 @@ func (s *shard) onConnectCommand(c *epoll.Conn, d *device, cmd *command.Command)
 		s.turnDownCommand(c, d, cmd, refusedOwner)
 		return false
 	}
+	if s.banned(id, nil, d) || s.flapped(id) {
+		s.count.refusedConnects++
+		s.close(c, d, reasonBanned)
+		return false
+	}
 	inflight := cmp.Or(cmd.Inflight, 65535)
 	in := session.Connect{
 		ClientID: id, CleanStart: !s.mayResume(id, cmd.Session), Version: uint8(mqtt.V5), ReceiveMax: inflight, Upgrade: true,
