@@ -25,7 +25,7 @@ func (b *Bus) SharedSecret(ctx context.Context, name string, fresh []byte) ([]by
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	kv, err := b.gatewaysBucket(ctx, w.nc)
+	kv, err := b.bucket(ctx, w.nc, gatewaysBucket, "what gateways share")
 	if err != nil {
 		return nil, fmt.Errorf("%w: bucket %s: %w", ErrNoSecrets, gatewaysBucket, err)
 	}
@@ -45,23 +45,23 @@ func (b *Bus) SharedSecret(ctx context.Context, name string, fresh []byte) ([]by
 	return e.Value(), nil
 }
 
-// gatewaysBucket opens the bucket, or makes it: with three replicas where NATS has them.
-func (b *Bus) gatewaysBucket(ctx context.Context, nc *nats.Conn) (jetstream.KeyValue, error) {
+// bucket opens a bucket of gateways, or makes it: with three replicas where NATS has them.
+func (b *Bus) bucket(ctx context.Context, nc *nats.Conn, name, description string) (jetstream.KeyValue, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, err
 	}
-	kv, err := js.KeyValue(ctx, gatewaysBucket)
+	kv, err := js.KeyValue(ctx, name)
 	if !errors.Is(err, jetstream.ErrBucketNotFound) {
 		return kv, err
 	}
 	b.alone.doubt() // there will be a stream
 	for _, replicas := range []int{3, 1} {
-		kv, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: gatewaysBucket, Description: "what gateways share", Replicas: replicas, Storage: jetstream.FileStorage})
+		kv, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: name, Description: description, Replicas: replicas, Storage: jetstream.FileStorage})
 		if err == nil {
 			return kv, nil
 		}
-		if kv, found := js.KeyValue(ctx, gatewaysBucket); found == nil { // another gateway was quicker
+		if kv, found := js.KeyValue(ctx, name); found == nil { // another gateway was quicker
 			return kv, nil
 		}
 	}

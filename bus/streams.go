@@ -64,7 +64,8 @@ func (d *Durable) ownStreams(replicas int) []jetstream.StreamConfig {
 // isOwnStream tells whether a stream of this name is one that the Bus makes.
 func isOwnStream(name string) bool {
 	switch name {
-	case streamLog, bucketStream + bucketSessions, bucketStream + bucketRetained, presenceStream, presenceBucket, gatewaysStream, bucketStream + bansBucket:
+	case streamLog, bucketStream + bucketSessions, bucketStream + bucketRetained, presenceStream, presenceBucket, gatewaysStream, bucketStream + bansBucket,
+		bucketStream + ticketsBucket:
 		return true
 	}
 	return false
