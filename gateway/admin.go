@@ -112,6 +112,9 @@ func (g *Gateway) checks() []check {
 	if free, ok := g.dataFree(); ok {
 		checks = append(checks, check{"disk", free >= dataFreeMin, fmt.Sprintf("%d MiB free in %s", free>>20, g.cfg.Data)})
 	}
+	if g.tls != nil {
+		checks = append(checks, g.tls.check())
+	}
 	if c, ok := g.leafCheck(); ok {
 		checks = append(checks, c)
 	}

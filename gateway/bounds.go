@@ -42,6 +42,16 @@ type Bounds struct {
 	RateBurst      time.Duration `yaml:"rate_burst" doc:"limits.rate_burst of this listener"`
 	RatePolicy     string        `yaml:"rate_policy" doc:"limits.rate_policy of this listener"`
 	ConnectionTime time.Duration `yaml:"connection_time" doc:"limits.connection_time of this listener"`
+
+	TLSCert     string `yaml:"tls_cert" doc:"PEM file of the certificate of this listener; empty for tls.certificates"`
+	TLSKey      string `yaml:"tls_key" doc:"PEM file of its key"`
+	ClientCerts string `yaml:"client_certs" doc:"tls.client_certs of this listener"`
+	ClientCA    string `yaml:"client_ca" doc:"tls.client_ca of this listener"`
+}
+
+// provesDevices tells whether nobody comes through the listener without a certificate.
+func (b *Bounds) provesDevices(l Listener) bool {
+	return l.secure() && b.ClientCerts == clientCertsRequired
 }
 
 // openBounds works out the bounds of every listener.

@@ -21,7 +21,7 @@ func (ListenerTexts) Row() any { return ListenerRow{} }
 
 // ListenerRow is an element of Config.Listeners that is written as a mapping. What it does not give is the gateway's setting.
 type ListenerRow struct {
-	Listen string `yaml:"listen" doc:"mqtt://ADDR, ws://ADDR or any://ADDR"`
+	Listen string `yaml:"listen" doc:"mqtt://ADDR, ws://ADDR or any://ADDR; with TLS mqtts://ADDR, wss://ADDR or tls://ADDR"`
 	Bounds
 }
 
@@ -37,6 +37,7 @@ func (c *Config) bounds() Bounds {
 		ConnectRate: c.Limits.ConnectRate, ConnectBurst: c.Limits.ConnectBurst,
 		PacketRate: c.Limits.PacketRate, ByteRate: c.Limits.ByteRate, RateBurst: c.Limits.RateBurst, RatePolicy: c.Limits.RatePolicy,
 		ConnectionTime: c.Limits.ConnectionTime,
+		ClientCerts:    c.TLS.ClientCerts, ClientCA: c.TLS.ClientCA,
 	}
 }
 
@@ -51,6 +52,10 @@ func boundPath(name string) string {
 		return "limits." + name
 	case "auth":
 		return "auth.chain"
+	case "client_certs", "client_ca":
+		return "tls." + name
+	case "tls_cert", "tls_key":
+		return "tls.certificates"
 	}
 	return "mqtt." + name
 }
@@ -173,6 +178,9 @@ func (b *Bounds) validate(v *validator, path func(name string) string) {
 	}
 	if at := path("proxy"); at != "" {
 		b.validateProxy(v, at)
+	}
+	if at := path("client_certs"); at != "" {
+		v.oneOf(at, b.ClientCerts, clientCertsNone, clientCertsOptional, clientCertsRequired)
 	}
 	if at := path("server_reference"); at != "" && !plainText(b.ServerReference, serverReferenceBytesMax) {
 		v.add(at, fmt.Sprintf("not a text of at most %d bytes without control characters", serverReferenceBytesMax),

@@ -14,11 +14,12 @@ import (
 type Config struct {
 	Node      string        `yaml:"node" doc:"name of this gateway in NATS, logs and metrics; default: the host name"`
 	Loops     int           `yaml:"loops" doc:"event loops; 0 is one for every two cores"`
-	Listeners ListenerTexts `yaml:"listeners" doc:"where devices connect: mqtt://ADDR, ws://ADDR or any://ADDR (both on one port), with bounds of its own as mqtt://ADDR?max_qos=1"`
+	Listeners ListenerTexts `yaml:"listeners" doc:"where devices connect: mqtt://ADDR, ws://ADDR or any://ADDR (both on one port), with TLS mqtts://ADDR, wss://ADDR or tls://ADDR (both), with bounds of its own as mqtt://ADDR?max_qos=1"`
 	SharePort bool          `yaml:"share_port" doc:"let other gateways of this user listen on the same addresses, as one gateway; needs an external NATS"`
 	Admin     string        `yaml:"admin" doc:"address of /livez, /readyz and /metrics; empty for none"`
 	Data      string        `yaml:"data" doc:"directory of the embedded NATS server's streams"`
 	NATS      NATS          `yaml:"nats" doc:"the NATS behind the gateway"`
+	TLS       TLSCfg        `yaml:"tls" doc:"certificates of the gateway and of devices, for listeners with TLS"`
 	Auth      Auth          `yaml:"auth" doc:"who may connect"`
 	MQTT      MQTT          `yaml:"mqtt" doc:"what MQTT clients are told and held to"`
 	WebSocket WebSocket     `yaml:"websocket" doc:"WebSocket and plain devices on it"`
@@ -200,6 +201,8 @@ func Default() Config {
 		Auth: Auth{Anonymous: "loopback", Chain: noChain, Chains: []AuthProvider{}, Timeout: 3 * time.Second, Workers: 32, WaitingMax: 10_000, CacheMax: 100_000,
 			CacheTime: time.Minute, DenyTime: 10 * time.Second, SessionOwner: true},
 		Proxy: Proxy{Header: "off", Trusted: []string{}},
+		TLS: TLSCfg{Certificates: []TLSCertificate{}, MinVersion: "1.2", ClientCerts: clientCertsNone, CRL: []string{}, Identity: identityCN,
+			HandshakesMax: 1024, TicketRotation: 8 * time.Hour},
 		MQTT: MQTT{
 			KeepAliveMax: 20 * time.Minute, ReceiveMax: 256, InflightMax: 256, TopicAliasMax: 32, TopicAliasOutMax: 16, TopicLevelsMax: 64,
 			TopicBytesMax: 1024, MaxQoS: 2, RetainAvailable: true, WildcardAvailable: true, MultiLevelAvailable: true, SharedAvailable: true,
@@ -249,6 +252,7 @@ func (c *Config) Validate() []*FieldError {
 	if strings.ContainsFunc(c.Node, func(r rune) bool { return r <= ' ' || r == 0x7F }) {
 		v.add("node", fmt.Sprintf("%q has spaces or control characters", c.Node), "a name such as gateway-1")
 	}
+	c.validateTLS(&v)
 	c.validateListeners(&v)
 	c.validateProxies(&v)
 	c.validateNATS(&v)
@@ -314,13 +318,14 @@ func (c *Config) validateListeners(v *validator) {
 		path := fmt.Sprintf("listeners[%d]", i)
 		l, err := ParseListener(s)
 		if err != nil {
-			v.add(path, err.Error(), "mqtt://ADDR:PORT, ws://ADDR:PORT or any://ADDR:PORT")
+			v.add(path, err.Error(), "mqtt://ADDR:PORT, ws://ADDR:PORT or any://ADDR:PORT; with TLS mqtts, wss or tls")
 			continue
 		}
 		b := c.listenerBounds(v, path, l)
 		c.expectProxy(v, path, &b)
 		c.validateChain(v, path+".auth", b.Auth)
-		if c.Auth.Anonymous == "loopback" && !l.Addr.Addr().IsLoopback() && b.Auth == noChain {
+		c.validateTLSListener(v, path, l, &b)
+		if c.Auth.Anonymous == "loopback" && !l.Addr.Addr().IsLoopback() && b.Auth == noChain && !b.provesDevices(l) {
 			v.add(path, l.String()+" lets anybody on the network in, as devices log in without credentials",
 				"listen on 127.0.0.1, have devices asked for who they are (auth.chains), give them users (auth.scram_file) and set auth.anonymous: nobody, or put the gateway behind something that authenticates and set auth.anonymous: anywhere")
 		}

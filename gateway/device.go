@@ -126,6 +126,9 @@ func (s *shard) OnData(c *epoll.Conn, p []byte) (rest []byte) {
 		}
 	}
 	if d.state == stateOpening && d.wire <= wireHTTP && !d.loggingIn() {
+		if rest, sealed := s.seals(c, d, p); sealed {
+			return rest
+		}
 		switch s.sniff(c, d, p) {
 		case sniffMore:
 			return p

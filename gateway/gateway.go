@@ -36,6 +36,7 @@ type Gateway struct {
 	durable             *durability
 	methods             map[string]auth.Method
 	doors               doors
+	tls                 *tlsGate // nil: no listener has TLS
 	admin               *admin
 	addrs               Addrs
 	downPool            batchPool
@@ -155,6 +156,7 @@ func (g *Gateway) discard() {
 		s.loop.Stop()
 		_ = s.loop.Run()
 	}
+	g.tls.close()
 	_ = g.bus.Close(context.Background())
 }
 
@@ -209,6 +211,9 @@ func (g *Gateway) openShards() error {
 	if err := g.openDoors(); err != nil {
 		return err
 	}
+	if err := g.openTLS(); err != nil {
+		return err
+	}
 	for i := range g.cfg.Loops {
 		s, err := newShard(g, i)
 		if err != nil {
@@ -221,19 +226,20 @@ func (g *Gateway) openShards() error {
 		if err != nil {
 			return err
 		}
-		kind := map[string]listenerKind{"mqtt": listenMQTT, "ws": listenWS, "any": listenAny}[l.Scheme]
+		kind := listenerSchemes[l.Scheme]
 		for _, s := range g.shards {
 			_, bound, err := s.loop.Listen(l.Addr)
 			if err != nil {
 				return fmt.Errorf("listeners[%d]: cannot listen on %s: %w; stop what uses the port, or choose another with --listen %s://ADDR:PORT", i, l.Addr, err, l.Scheme)
 			}
-			if g.cfg.Auth.Anonymous == "loopback" && !bound.Addr().IsLoopback() && g.bounds[i].Auth == noChain { // a name that now resolves differently
+			if g.cfg.Auth.Anonymous == "loopback" && !bound.Addr().IsLoopback() && g.bounds[i].Auth == noChain && !g.bounds[i].provesDevices(l) { // a name that now resolves differently
 				return fmt.Errorf("listeners[%d]: %s is not a loopback address, and auth.anonymous is loopback", i, bound)
 			}
 			l.Addr = bound
 			s.listeners = append(s.listeners, kind)
 		}
 		g.addrs.Listeners = append(g.addrs.Listeners, l)
+		g.tls.bound(i, l)
 	}
 	for _, s := range g.shards {
 		s.openOutlets()
@@ -262,6 +268,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		g.log.Error().Err(err).Msg("other gateways cannot be heard: their devices may have client ids of ours")
 	}
 	background.Go(func() { g.sys.run(busCtx) })
+	background.Go(func() { g.tls.run(busCtx) })
 	stopPresence := g.startPresence()
 	background.Go(func() { g.requests.run(busCtx) })
 	background.Go(func() { g.shareCallKey(busCtx) })
@@ -291,6 +298,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		failed = errors.Join(failed, <-ended)
 	}
 	close(g.stopped)
+	g.tls.close()
 	stopClaims()
 	stopPresence()
 	failed = errors.Join(failed, g.flush())

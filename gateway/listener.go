@@ -12,10 +12,18 @@ import (
 
 // Listener is a parsed entry of Config.Listeners.
 type Listener struct {
-	Scheme string // mqtt, ws or any
+	Scheme string // one of listenerSchemes
 	Addr   netip.AddrPort
 	Query  string // its own bounds, as NAME=VALUE&NAME=VALUE
 }
+
+// listenerSchemes are what a listener may be, and what it speaks, within TLS for the latter three.
+var listenerSchemes = map[string]listenerKind{
+	"mqtt": listenMQTT, "ws": listenWS, "any": listenAny, "mqtts": listenMQTT, "wss": listenWS, "tls": listenAny,
+}
+
+// secure tells whether it speaks TLS.
+func (l Listener) secure() bool { return l.Scheme == "mqtts" || l.Scheme == "wss" || l.Scheme == "tls" }
 
 // String is where the listener listens, as it is written in a configuration.
 func (l Listener) String() string { return l.Scheme + "://" + l.Addr.String() }
@@ -26,8 +34,8 @@ func ParseListener(s string) (Listener, error) {
 	if !ok {
 		return Listener{}, fmt.Errorf("%q has no scheme", s)
 	}
-	if scheme != "mqtt" && scheme != "ws" && scheme != "any" {
-		return Listener{}, fmt.Errorf("scheme %q is none of mqtt, ws, any", scheme)
+	if _, known := listenerSchemes[scheme]; !known {
+		return Listener{}, fmt.Errorf("scheme %q is none of mqtt, ws, any, mqtts, wss, tls", scheme)
 	}
 	rest, query, _ := strings.Cut(rest, "?")
 	addr, err := ResolveAddr(strings.TrimSuffix(rest, "/"))

@@ -227,6 +227,15 @@ var metricTable = []struct {
 	{"gateway_sessions_behind_total", "Times a live session could not take what came and went on reading from the log.", nil},
 	{"gateway_catch_up_reads_total", "Reads of what sessions had missed.", nil},
 	{"gateway_messages_replayed_total", "Messages that sessions had missed and got from the log.", nil},
+	{"gateway_tls_handshakes_total", "TLS handshakes by how they ended.", []string{"result"}},
+	{"gateway_tls_resumed_total", "TLS handshakes that resumed a session.", nil},
+	{"gateway_tls_handshakes", "TLS handshakes under way, and connections that wait for theirs.", []string{"state"}},
+	{"gateway_tls_bad_records_total", "Connections ended for a TLS record that was none.", nil},
+	{"gateway_tls_reloads_total", "Times the TLS files of a listener were read anew after a change, or could not be used.", []string{"result"}},
+	{"gateway_tls_tickets_shared", "1 while the keys of session tickets are those of all gateways on this NATS.", nil},
+	{"gateway_tls_certificate_expiry_timestamp_seconds", "When a certificate of the gateway expires.", []string{"listener", "name"}},
+	{"gateway_tls_client_certificate_expiry_timestamp_seconds", "When the first of the certificates expires that devices have shown in the last week or two.", nil},
+	{"gateway_tls_client_certificates_expiring", "Certificates that devices have shown in the last week or two and that expire within 30 days.", nil},
 	{"gateway_nats_connected", "1 while NATS is connected.", nil},
 	{"gateway_nats_reconnects_total", "Times the connection to NATS came back.", nil},
 	{"gateway_nats_published_total", "Messages handed to NATS.", nil},
@@ -282,6 +291,7 @@ func (k *collector) Collect(ch chan<- prometheus.Metric) {
 	e.nats(k.g)
 	e.durable(&sum, k.g)
 	e.limits(&sum, k.g)
+	e.tls(&sum, k.g.tls)
 	topics, bytes := k.g.retained.size()
 	e.gauge("gateway_connections_max", float64(k.g.room.max))
 	e.gauge("gateway_retained_messages", float64(topics))

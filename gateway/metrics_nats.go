@@ -106,6 +106,7 @@ func (s *snapshot) add(o *snapshot) {
 	}
 	s.addDurable(o)
 	s.addLimits(o)
+	s.addTLS(o)
 	for i := range s.live {
 		s.live[i] += o.live[i]
 	}

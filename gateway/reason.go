@@ -61,6 +61,9 @@ const (
 	reasonLifetime
 	reasonConnectRate
 	reasonBanned
+	reasonTLSHandshake
+	reasonTLSRecord
+	reasonPlainOnTLS
 	reasonCount
 )
 
@@ -120,6 +123,9 @@ var reasonTable = [reasonCount]struct {
 	reasonLifetime:           {"connection_time", mqtt.MaximumConnectTime, ws.GoingAway},
 	reasonConnectRate:        {"connect_rate", mqtt.ConnectionRateExceeded, ws.TryAgainLater},
 	reasonBanned:             {"banned", mqtt.AdministrativeAction, ws.PolicyViolation}, // DISCONNECT knows no 0x8A
+	reasonTLSHandshake:       {"tls_handshake", mqtt.Success, ws.ProtocolError},
+	reasonTLSRecord:          {"tls_record", mqtt.Success, ws.ProtocolError},
+	reasonPlainOnTLS:         {"plain_on_tls_port", mqtt.Success, ws.ProtocolError},
 }
 
 // String is the metric label.
@@ -184,6 +190,10 @@ func reasonOfCause(c epoll.Cause) reason {
 		return reasonStalled
 	case epoll.CauseTailTooLong:
 		return reasonTooLarge
+	case epoll.CauseHandshake:
+		return reasonTLSHandshake
+	case epoll.CauseBadRecord:
+		return reasonTLSRecord
 	case epoll.CauseStopped:
 		return reasonShutdown
 	}

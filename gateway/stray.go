@@ -69,11 +69,12 @@ func (g *Gateway) hint(r reason, peer netip.AddrPort) {
 		return
 	}
 	advice := map[reason]string{
-		reasonTLSHello:      "a client speaks TLS to a plain port; use mqtt:// or ws:// there, or terminate TLS in front",
+		reasonTLSHello:      "a client speaks TLS to a plain port; use mqtt:// or ws:// there, or make it an mqtts://, wss:// or tls:// listener",
 		reasonHTTP:          "a client speaks HTTP to an MQTT port; WebSocket needs a ws:// or any:// listener",
 		reasonProxyHeader:   "a load balancer sends a PROXY header that is not expected; give the listener proxy=v1, v2 or any and put the balancer into proxy.trusted, or switch it off there",
 		reasonProxyStranger: "a connection without a load balancer reaches a listener that wants a PROXY header; add its address to proxy.trusted if it is one, or keep others from this port",
 		reasonNoProxyHeader: "a load balancer sends no PROXY header, a bad one or another version; switch it on there, or see the proxy setting of the listener",
+		reasonPlainOnTLS:    "a client speaks to a TLS port without TLS; switch TLS on there, or use a plain listener",
 		reasonNotHTTP:       "a client speaks MQTT to a WebSocket port; it needs an mqtt:// or any:// listener",
 	}[r]
 	g.log.Warn().Stringer("peer", peer).Stringer("reason", r).Msg(advice)

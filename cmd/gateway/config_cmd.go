@@ -39,6 +39,9 @@ func newCheckCommand(environ []string) *cobra.Command {
 		if l.file != "" {
 			what = l.file + ", environment and flags"
 		}
+		for _, w := range l.config.Warnings() {
+			fmt.Fprintln(cmd.OutOrStdout(), "warning: "+w.Error())
+		}
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), what+": no errors")
 		return err
 	}

@@ -13,7 +13,7 @@ import (
 
 // flagTable says which flags fill which settings. What has no flag is set in the file or the environment.
 var flagTable = []struct{ name, path, usage string }{
-	{"listen", "listeners", "`mqtt://ADDR` | ws://ADDR | any://ADDR, where devices connect; repeat it for several"},
+	{"listen", "listeners", "`mqtt://ADDR` | ws://ADDR | any://ADDR, with TLS mqtts, wss or tls, where devices connect; repeat it for several"},
 	{"share-port", "share_port", "let other gateways of this user listen on the same addresses; needs an external NATS"},
 	{"admin", "admin", "`ADDR` of /livez, /readyz and /metrics; empty for none"},
 	{"auth-anonymous", "auth.anonymous", "`WHERE` devices may connect without credentials: loopback, anywhere or nobody"},

@@ -119,13 +119,17 @@ func (r *ready) listenerRows(row func(name, value, note string), listener string
 	note := map[string]string{
 		"anywhere": "anonymous OK (anywhere)", "loopback": "anonymous OK (loopback only)", "nobody": "devices log in",
 	}[r.Anonymous]
-	if scheme == "mqtt" || scheme == "any" {
-		row("MQTT", "mqtt://"+addr, note)
+	s := ""
+	if scheme == "mqtts" || scheme == "wss" || scheme == "tls" {
+		s = "s"
 	}
-	if scheme == "ws" || scheme == "any" {
-		row("WebSocket", "ws://"+addr+"/mqtt", note)
+	if scheme == "mqtt"+s || scheme == "any" || scheme == "tls" {
+		row("MQTT", "mqtt"+s+"://"+addr, note)
+	}
+	if scheme == "ws"+s || scheme == "any" || scheme == "tls" {
+		row("WebSocket", "ws"+s+"://"+addr+"/mqtt", note)
 		if r.Anonymous != "nobody" {
-			row("", "ws://"+addr+"/ws/{client-id}", "plain frames, JSON or CBOR")
+			row("", "ws"+s+"://"+addr+"/ws/{client-id}", "plain frames, JSON or CBOR")
 		}
 	}
 }
@@ -135,7 +139,7 @@ func (r *ready) writeHints(out *strings.Builder) {
 	var target netip.AddrPort
 	for _, ln := range r.Listeners {
 		scheme, addr, _ := strings.Cut(ln, "://")
-		if ap, err := netip.ParseAddrPort(addr); err == nil && scheme != "ws" {
+		if ap, err := netip.ParseAddrPort(addr); err == nil && (scheme == "mqtt" || scheme == "any") {
 			target = reachable(ap)
 			break
 		}

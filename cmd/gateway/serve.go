@@ -46,6 +46,9 @@ func serve(l *loaded, stdout, stderr io.Writer) error {
 	if err != nil {
 		return &runtimeError{err}
 	}
+	if g.Reloads() {
+		reloadOnHangup(g.Reload)
+	}
 	r := newReady(l, g.Addrs(), time.Since(started))
 	if isTerminal(stdout) {
 		r.writeBanner(stdout)
@@ -68,6 +71,17 @@ func stopOnSignal(stop func(), log zerolog.Logger) {
 		stop()
 		log.Warn().Stringer("signal", <-signals).Msg("stopped before the drain was done")
 		os.Exit(exitRuntime)
+	}()
+}
+
+// reloadOnHangup calls reload at every SIGHUP, which ends the process otherwise.
+func reloadOnHangup(reload func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	go func() {
+		for range signals {
+			reload()
+		}
 	}()
 }
 

@@ -28,6 +28,7 @@ type Peer struct {
 	Names       []string // subject alternative names: DNS, URI, e-mail, IP
 	Fingerprint string   // SHA-256 of the certificate, in hex
 	ExpiresSec  int64    // of the certificate, Unix time
+	User        string   // the one of CN, Names and Fingerprint that names the device here
 }
 
 // Verdict is what a provider makes of a request.
