@@ -94,7 +94,9 @@ func TestTLSIdentity(t *testing.T) {
 		}
 	}
 	named := a.issue("anna", func(c *x509.Certificate) { c.DNSNames, c.EmailAddresses = []string{"a.example"}, []string{"a@example"} })
-	mail := a.issue("mail", func(c *x509.Certificate) { c.EmailAddresses, c.IPAddresses = []string{"b@example"}, []net.IP{net.IPv4(127, 0, 0, 1)} })
+	mail := a.issue("mail", func(c *x509.Certificate) {
+		c.EmailAddresses, c.IPAddresses = []string{"b@example"}, []net.IP{net.IPv4(127, 0, 0, 1)}
+	})
 	address := a.issue("ip", func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)} })
 	for _, tc := range []struct {
 		identity string

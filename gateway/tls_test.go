@@ -73,7 +73,7 @@ func TestTLSRealWebSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.CloseNow() //nolint:errcheck // the test is over
+	defer c.CloseNow()
 	big := string(make([]byte, 100_000))
 	for _, text := range []string{"hello", big} {
 		if err := c.Write(context.Background(), websocket.MessageText, []byte(text)); err != nil {
