@@ -44,8 +44,9 @@ var house = []rule{
 		why: "what somebody may do follows from rules alone, so that a check costs no more than looking at them",
 	},
 	{
-		pkg: "gateway/auth", ours: []string{"gateway/auth/acl"}, outside: []string{"github.com/xdg-go/scram", "github.com/golang-jwt/jwt/v5"}, std: slices.Concat(clocks, sockets, logging),
-		why: "who somebody is follows from what they say: files, sockets and clocks are for those who ask; xdg-go has kept SCRAM for MongoDB for years, golang-jwt tokens for everybody",
+		pkg: "gateway/auth", ours: []string{"gateway/auth/acl"}, outside: []string{"github.com/xdg-go/scram", "github.com/golang-jwt/jwt/v5", "golang.org/x/crypto/argon2", "golang.org/x/crypto/bcrypt"},
+		std: slices.Concat(clocks, sockets, logging),
+		why: "who somebody is follows from what they say: files, sockets and clocks are for those who ask; xdg-go has kept SCRAM for MongoDB for years, golang-jwt tokens for everybody, and x/crypto hashes what the standard library does not",
 	},
 	{
 		pkg: "gateway/proxy", std: slices.Concat(clocks, sockets, logging),

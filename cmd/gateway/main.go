@@ -80,7 +80,7 @@ func newRoot(environ []string) *cobra.Command {
 		return serve(l, cmd.OutOrStdout(), cmd.ErrOrStderr())
 	}
 	root.SetFlagErrorFunc(explainFlagError)
-	root.AddCommand(newConfigCommand(environ), newScramCommand(), newBanCommand(environ), newVersionCommand())
+	root.AddCommand(newConfigCommand(environ), newPasswdCommand(), newScramCommand(), newBanCommand(environ), newVersionCommand())
 	return root
 }
 

@@ -8,12 +8,17 @@ import (
 	"github.com/tidegate/tidegate/gateway/auth"
 )
 
-// scramOutput runs gateway scram with a standard input.
 func scramOutput(t *testing.T, stdin string, args ...string) (stdout string, err error) {
+	t.Helper()
+	return commandOutput(t, stdin, append([]string{"scram"}, args...)...)
+}
+
+// commandOutput runs the gateway's command with a standard input.
+func commandOutput(t *testing.T, stdin string, args ...string) (stdout string, err error) {
 	t.Helper()
 	var out, errOut strings.Builder
 	root := newRoot(nil)
-	root.SetArgs(append([]string{"scram"}, args...))
+	root.SetArgs(args)
 	root.SetIn(strings.NewReader(stdin))
 	root.SetOut(&out)
 	root.SetErr(&errOut)

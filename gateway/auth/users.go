@@ -126,8 +126,8 @@ func checkIterations(n int) error {
 	return nil
 }
 
-// checkName holds names to what can stand in a line, in MQTT and in a header.
-func checkName(name string) error {
+// checkText holds a name to what can stand in a line, in MQTT and in a header.
+func checkText(name string) error {
 	switch {
 	case name == "":
 		return errors.New("the name is empty")
@@ -137,6 +137,14 @@ func checkName(name string) error {
 		return errors.New("the name has characters that cannot be shown")
 	case strings.TrimSpace(name) != name || name[0] == '#':
 		return errors.New("the name begins with # or begins or ends with a space")
+	}
+	return nil
+}
+
+// checkName is checkText for a name that SCRAM has to take, too.
+func checkName(name string) error {
+	if err := checkText(name); err != nil {
+		return err
 	}
 	switch sent, err := sentName(name); {
 	case err != nil:
@@ -170,43 +178,27 @@ type Users struct {
 	secret [sha256.Size]byte
 }
 
-// errorsShown is how many wrong lines of a file are told.
-const errorsShown = 10
-
 // ParseUsers reads a users file; name is the file's, for errors. Empty lines and those that begin with # are skipped. The error
 // has a line for each wrong one, up to errorsShown. A file without users is an error, too.
 func ParseUsers(name string, text []byte) (*Users, error) {
 	users := &Users{byName: map[string]int{}}
 	lineOf := map[string]int{}
 	secret := sha256.New()
-	var wrong []error
-	number := 0
-	for line := range strings.Lines(string(text)) {
-		number++
-		line = strings.TrimRight(line, "\r\n")
-		if strings.TrimSpace(line) == "" || line[0] == '#' {
-			continue
-		}
+	err := eachLine(name, text, "no users in it", func(number int, line string) error {
 		u, err := parseUser(line)
-		if first := lineOf[u.Name]; err == nil && first != 0 {
-			err = fmt.Errorf("the user has a line already, %d", first)
-		}
 		if err != nil {
-			wrong = append(wrong, fmt.Errorf("%s:%d: %w", name, number, err))
-			if len(wrong) == errorsShown {
-				break
-			}
-			continue
+			return err
+		}
+		if first := lineOf[u.Name]; first != 0 {
+			return fmt.Errorf("the user has a line already, %d", first)
 		}
 		lineOf[u.Name], users.byName[u.Name] = number, len(users.list)
 		users.list = append(users.list, u.credentials)
 		secret.Write(u.credentials.ServerKey)
-	}
-	if len(wrong) == 0 && len(users.list) == 0 {
-		wrong = append(wrong, fmt.Errorf("%s: no users in it", name))
-	}
+		return nil
+	})
 	secret.Sum(users.secret[:0])
-	return users, errors.Join(wrong...)
+	return users, err
 }
 
 func (u *Users) has(name string) bool {
