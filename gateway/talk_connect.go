@@ -134,9 +134,11 @@ func (g *Gateway) openTokens() error {
 	if err != nil {
 		return fmt.Errorf("auth.jwt_secret_file: %w; write a secret into it, or leave the setting out to let devices in without tokens", err)
 	}
-	if g.tokens, err = auth.NewJWT(text); err != nil {
+	keys, err := auth.SecretKey(text)
+	if err != nil {
 		return fmt.Errorf("auth.jwt_secret_file: %s: %w", file, err)
 	}
+	g.tokens = auth.NewJWT(keys, auth.JWTOptions{}, false)
 	return nil
 }
 
@@ -144,11 +146,15 @@ func (g *Gateway) openTokens() error {
 func (s *shard) authorize(d *device, id []byte, token string) (leftSec uint32, ok bool) {
 	now := time.Now().Unix()
 	claims, err := s.gw.tokens.Check(token, now)
-	if err != nil || claims.Subject != string(id) {
+	if err != nil || claims.ClientID != string(id) {
 		return 0, false
 	}
 	leftSec = uint32(min(claims.ExpiresSec-now, tokenSecMax))
 	d.more.user = []byte(claims.User)
+	if w := d.who(); w != nil || claims.Tenant != "" || len(claims.Rules) > 0 {
+		w = d.known()
+		w.user, w.tenant, w.rules = claims.User, claims.Tenant, claims.Rules
+	}
 	d.more.talk.tokenSec = s.loop.NowSec() + leftSec
 	return leftSec, true
 }

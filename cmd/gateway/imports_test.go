@@ -53,7 +53,7 @@ var house = []rule{
 		why: "a codec is bytes in, bytes out: with a socket it could not be cut at every byte and fuzzed",
 	},
 	{
-		pkg: "gateway/auth/chain", ours: []string{"gateway/auth", "gateway/auth/acl"}, std: slices.Concat(logging, []string{"os", "syscall"}),
+		pkg: "gateway/auth/chain", ours: []string{"gateway/auth"}, std: slices.Concat(logging, []string{"os", "syscall"}),
 		why: "it asks providers beside the loops, so it has clocks and HTTP; NATS and files it is given as functions",
 	},
 	{

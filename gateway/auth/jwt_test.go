@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -24,13 +25,19 @@ func handmade(header, claims, secret string) string {
 	return text + "." + b64(h.Sum(nil))
 }
 
-const hs256 = `{"alg":"HS256","typ":"JWT"}`
-
-func TestJWT(t *testing.T) {
-	j, err := NewJWT([]byte(secretText + "\n"))
+func secretKey(t testing.TB, secret string) *Keys {
+	t.Helper()
+	keys, err := SecretKey([]byte(secret))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return keys
+}
+
+const hs256 = `{"alg":"HS256","typ":"JWT"}`
+
+func TestJWT(t *testing.T) {
+	j := NewJWT(secretKey(t, secretText+"\n"), JWTOptions{}, false)
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -48,10 +55,10 @@ func TestJWT(t *testing.T) {
 		token string
 		want  Claims
 	}{
-		"good":                  {handmade(hs256, `{"sub":"a","exp":2000,"nbf":900}`, secretText), Claims{"a", "a", 2000}},
-		"user":                  {handmade(hs256, `{"sub":"a","exp":1001,"user":"anna"}`, secretText), Claims{"a", "anna", 1001}},
-		"user is a number":      {handmade(hs256, `{"sub":"a","exp":1001,"user":7}`, secretText), Claims{"a", "a", 1001}},
-		"a clock ahead of ours": {handmade(hs256, `{"sub":"a","exp":2000,"nbf":1010}`, secretText), Claims{"a", "a", 2000}},
+		"good":                  {handmade(hs256, `{"sub":"a","exp":2000,"nbf":900}`, secretText), Claims{ClientID: "a", User: "a", ExpiresSec: 2000}},
+		"user":                  {handmade(hs256, `{"sub":"a","exp":1001,"user":"anna"}`, secretText), Claims{ClientID: "a", User: "anna", ExpiresSec: 1001}},
+		"user is a number":      {handmade(hs256, `{"sub":"a","exp":1001,"user":7}`, secretText), Claims{ClientID: "a", User: "a", ExpiresSec: 1001}},
+		"a clock ahead of ours": {handmade(hs256, `{"sub":"a","exp":2000,"nbf":1010}`, secretText), Claims{ClientID: "a", User: "a", ExpiresSec: 2000}},
 		"not yet":               {token: handmade(hs256, `{"sub":"a","exp":2000,"nbf":1011}`, secretText)},
 		"expired now":           {token: handmade(hs256, `{"sub":"a","exp":1000}`, secretText)},
 		"no exp":                {token: handmade(hs256, `{"sub":"a"}`, secretText)},
@@ -70,11 +77,11 @@ func TestJWT(t *testing.T) {
 		"too long":              {token: handmade(hs256, `{"sub":"a","exp":2000,"x":"`+strings.Repeat("x", jwtBytesMax)+`"}`, secretText)},
 	} {
 		got, err := j.Check(tc.token, 1000)
-		if got != tc.want || errors.Is(err, ErrJWT) != (tc.want == Claims{}) {
+		if !reflect.DeepEqual(got, tc.want) || errors.Is(err, ErrJWT) != (tc.want.User == "") {
 			t.Errorf("%s: %+v %v", name, got, err)
 		}
 	}
-	if _, err := NewJWT([]byte("  " + secretText[1:] + "  ")); err == nil || !strings.Contains(err.Error(), "32") {
+	if _, err := SecretKey([]byte("  " + secretText[1:] + "  ")); err == nil || !strings.Contains(err.Error(), "32") {
 		t.Errorf("a short secret: %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,7 +11,7 @@ import (
 const errorsShown = 10
 
 // eachLine reads a file of a line each; name is the file's, for errors. Empty lines and those that begin with # are skipped. The error has a
-// line for each one that read does not take, up to errorsShown. none is the error for a file without any lines.
+// line for each one that read does not take, up to errorsShown. none is the error for a file without any lines, empty if that is right.
 func eachLine(name string, text []byte, none string, read func(number int, line string) error) error {
 	var wrong []error
 	number, found := 0, false
@@ -28,8 +29,16 @@ func eachLine(name string, text []byte, none string, read func(number int, line 
 			}
 		}
 	}
-	if !found {
+	if !found && none != "" {
 		wrong = append(wrong, fmt.Errorf("%s: %s", name, none))
 	}
 	return errors.Join(wrong...)
+}
+
+// noneOf is none for a text with nothing at all in it: who has only remarks there means it.
+func noneOf(text []byte, none string) string {
+	if len(bytes.TrimSpace(text)) > 0 {
+		return ""
+	}
+	return none
 }

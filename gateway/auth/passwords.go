@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -11,12 +12,14 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/crypto/argon2"
+	"golang.org/x/crypto/bcrypt"
 )
 
 // account is one line of a password file.
 type account struct {
 	name, tenant, clientID string
 	hash                   hash
+	mark                   Mark
 }
 
 // accountForm is how errors describe a line. They never show the line itself.
@@ -35,6 +38,48 @@ func NewPassword(name, password string, salt []byte, cost HashCost) (string, err
 	}
 	sum := argon2.IDKey([]byte(password), salt, cost.Passes, cost.KiB, 1, keyBytes)
 	return name + ":" + (&argonHash{cost, 1, salt, sum}).String(), nil
+}
+
+// BcryptCost is that of NewBcrypt: about 60 ms of a core.
+const BcryptCost = 10
+
+// NewBcrypt is NewPassword with bcrypt, for others that read the file, too. bcrypt looks at 72 bytes, so longer passwords are refused.
+func NewBcrypt(name, password string) (string, error) {
+	if err := CheckPassword(name, DefaultHashCost); err != nil {
+		return "", err
+	}
+	if n := len(password); n == 0 || n > 72 {
+		return "", fmt.Errorf("the password has %d bytes; with bcrypt it has between 1 and 72", n)
+	}
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), BcryptCost)
+	if err != nil {
+		return "", fmt.Errorf("bcrypt: %w", err)
+	}
+	return name + ":" + string(hash), nil
+}
+
+// PutLine is a password file in which the user has this line and no other; with an empty one there is no such user any more. found: there was one.
+func PutLine(text []byte, name, line string) (changed []byte, found bool) {
+	for old := range bytes.Lines(text) {
+		if user, _, ok := bytes.Cut(old, []byte(":$")); !ok || string(user) != name {
+			changed = append(changed, old...)
+			continue
+		}
+		if line != "" && !found {
+			changed = append(append(changed, line...), '\n')
+		}
+		found = true
+	}
+	if line != "" && !found {
+		if n := len(changed); n > 0 && changed[n-1] != '\n' {
+			changed = append(changed, '\n')
+		}
+		changed = append(append(changed, line...), '\n')
+	}
+	if len(bytes.TrimSpace(changed)) == 0 {
+		changed = []byte("# no users\n")
+	}
+	return changed, found
 }
 
 // CheckPassword is what NewPassword has against a name or a cost, so that nobody is asked for a password in vain.
@@ -62,7 +107,7 @@ func parseAccount(line string) (account, error) {
 	if err != nil {
 		return account{}, err
 	}
-	a := account{name: name, hash: h}
+	a := account{name: name, hash: h, mark: markOf(line)}
 	for _, field := range fields[1:] {
 		key, value, _ := strings.Cut(field, "=")
 		into := map[string]*string{"tenant": &a.tenant, "client": &a.clientID}[key]
@@ -85,15 +130,17 @@ type Passwords struct {
 	byName map[string]int
 	list   []account
 	secret []byte
+	marks  map[Mark]struct{}
 }
 
 // ParsePasswords reads a password file; name is the file's, for errors. Empty lines and those that begin with # are skipped. The error has a
-// line for each wrong one, up to ten of them. A file without users is an error, too.
+// line for each wrong one, up to ten of them. A file with nothing in it is an error, too: it may have been cut off. One with no more than remarks
+// says that there are no users.
 func ParsePasswords(name string, text []byte) (*Passwords, error) {
-	p := &Passwords{byName: map[string]int{}}
+	p := &Passwords{byName: map[string]int{}, marks: map[Mark]struct{}{}}
 	lineOf := map[string]int{}
 	secret := sha256.New()
-	err := eachLine(name, text, "no users in it", func(number int, line string) error {
+	err := eachLine(name, text, noneOf(text, "no users in it, and no remark such as # none"), func(number int, line string) error {
 		a, err := parseAccount(line)
 		if err != nil {
 			return err
@@ -103,6 +150,7 @@ func ParsePasswords(name string, text []byte) (*Passwords, error) {
 		}
 		lineOf[a.name], p.byName[a.name] = number, len(p.list)
 		p.list = append(p.list, a)
+		p.marks[a.mark] = struct{}{}
 		secret.Write(a.hash.secret())
 		return nil
 	})
@@ -115,6 +163,9 @@ func ParsePasswords(name string, text []byte) (*Passwords, error) {
 
 // check finds a user. known: there is one of this name; right: and this is the password.
 func (p *Passwords) check(name string, password []byte) (a *account, known, right bool) {
+	if len(p.list) == 0 {
+		return nil, false, false
+	}
 	mac := hmac.New(sha256.New, p.secret)
 	mac.Write([]byte(name))
 	i := int(binary.BigEndian.Uint64(mac.Sum(nil)) % uint64(len(p.list)))
@@ -141,6 +192,12 @@ func (f *PasswordFile) Set(p *Passwords) { f.passwords.Store(p) }
 // Name is part of Provider.
 func (f *PasswordFile) Name() string { return "file" }
 
+// Stands is part of Keeper.
+func (f *PasswordFile) Stands(m Mark) bool {
+	_, ok := f.passwords.Load().marks[m]
+	return ok
+}
+
 // Authenticate is part of Provider. Who has no line in the file, and who shows no password, is passed on.
 func (f *PasswordFile) Authenticate(_ context.Context, r *Request, _ int64) (Answer, error) {
 	if !r.HasUsername || !r.HasPassword {
@@ -153,5 +210,5 @@ func (f *PasswordFile) Authenticate(_ context.Context, r *Request, _ int64) (Ans
 	case !right:
 		return Answer{Verdict: Deny, Refusal: BadCredentials}, nil
 	}
-	return Answer{Verdict: Allow, User: a.name, Tenant: a.tenant, ClientID: a.clientID}, nil
+	return Answer{Verdict: Allow, User: a.name, Tenant: a.tenant, ClientID: a.clientID, Standing: Standing{f, a.mark}}, nil
 }

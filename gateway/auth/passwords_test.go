@@ -56,6 +56,7 @@ func TestHashes(t *testing.T) {
 func TestPasswordFile(t *testing.T) {
 	f := NewPasswordFile(parsePasswords(t, "# people\r\n\n"+passwordLine(t, "anna", "pw of anna")+"  client=pump-7 tenant=acme\r\n"+
 		passwordLine(t, "b:o b", "pw of bob")))
+	var stood []Standing
 	for _, tc := range []struct {
 		name, password string
 		given          bool
@@ -72,11 +73,21 @@ func TestPasswordFile(t *testing.T) {
 		got, err := f.Authenticate(context.Background(), &Request{
 			Username: tc.name, HasUsername: true, Password: []byte(tc.password), HasPassword: tc.given,
 		}, 1000)
+		if !got.Standing.Holds() || (got.Standing.By != nil) != (tc.want.Verdict == Allow) {
+			t.Errorf("%q %q rests on nothing", tc.name, tc.password)
+		}
+		if got.Standing.By != nil {
+			stood = append(stood, got.Standing)
+		}
+		got.Standing = Standing{}
 		if err != nil || fmt.Sprint(got) != fmt.Sprint(tc.want) {
 			t.Errorf("%q %q: %+v %v, want %+v", tc.name, tc.password, got, err, tc.want)
 		}
 	}
-	f.Set(parsePasswords(t, passwordLine(t, "anna", "another")))
+	f.Set(parsePasswords(t, passwordLine(t, "anna", "another")+"\n"+passwordLine(t, "b:o b", "pw of bob")))
+	if stood[0].Holds() || !stood[1].Holds() {
+		t.Error("not the user alone has to prove who it is again whose line has changed")
+	}
 	if _, known, right := f.passwords.Load().check("anna", []byte("pw of anna")); !known || right {
 		t.Error("the old password is good after the file has changed")
 	}
@@ -127,7 +138,8 @@ func TestParsePasswords(t *testing.T) {
 	for name, tc := range map[string]struct{ text, say string }{
 		"one":                {anna, ""},
 		"largest":            {argon("m=65536,t=16,p=4"), ""},
-		"none":               {"# nobody yet\n", "passwords: no users in it"},
+		"none":               {"# nobody yet\n", ""},
+		"cut off":            {"\n", "passwords: no users in it"},
 		"clear text":         {anna + "\nbob:" + secret, "passwords:2: not of the form NAME:"},
 		"unknown kind":       {"bob:$1$x$" + secret, "passwords:1: no hash of a kind"},
 		"no name":            {":" + anna[len("anna:"):], "the name is empty"},
@@ -164,6 +176,61 @@ func TestParsePasswords(t *testing.T) {
 		}
 		if err != nil && (strings.Contains(err.Error(), secret) || strings.Contains(err.Error(), sum) || strings.Contains(err.Error(), "passwords:11")) {
 			t.Errorf("%s: shows too much: %v", name, err)
+		}
+	}
+}
+
+// TestNobody: a file without users knows nobody, and lets nobody stay.
+func TestNobody(t *testing.T) {
+	f := NewPasswordFile(parsePasswords(t, passwordLine(t, "anna", "x")))
+	ask := func() Answer {
+		a, err := f.Authenticate(context.Background(), &Request{Username: "anna", HasUsername: true, Password: []byte("x"), HasPassword: true}, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	before := ask()
+	f.Set(parsePasswords(t, "# none"))
+	if a := ask(); a.Verdict != Pass || before.Verdict != Allow || before.Standing.Holds() {
+		t.Errorf("%+v after %+v", a, before)
+	}
+}
+
+// TestNewBcrypt: a line that is read back, and a password that bcrypt would cut is refused.
+func TestNewBcrypt(t *testing.T) {
+	line, err := NewBcrypt("anna", "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, known, right := parsePasswords(t, line).check("anna", []byte("x")); !known || !right {
+		t.Error("not the password of", line)
+	}
+	for _, tc := range [][2]string{{"anna", strings.Repeat("x", 73)}, {"anna", ""}, {"#", "x"}} {
+		if _, err := NewBcrypt(tc[0], tc[1]); err == nil {
+			t.Errorf("taken: %q", tc)
+		}
+	}
+}
+
+// TestPutLine: the line of one user is put, replaced or taken out, and everything else stays as it is.
+func TestPutLine(t *testing.T) {
+	const file = "# people\r\nanna:$a\n\nbob:x:$b"
+	for _, tc := range []struct {
+		text, name, line, want string
+		found                  bool
+	}{
+		{"", "anna", "anna:$new", "anna:$new\n", false},
+		{file, "anna", "anna:$new", "# people\r\nanna:$new\n\nbob:x:$b", true},
+		{file, "bob:x", "bob:x:$new", "# people\r\nanna:$a\n\nbob:x:$new\n", true},
+		{file, "bob", "bob:$new", file + "\nbob:$new\n", false},
+		{file, "anna", "", "# people\r\n\nbob:x:$b", true},
+		{file, "zoe", "", file, false},
+		{"anna:$a\n", "anna", "", "# no users\n", true},
+	} {
+		got, found := PutLine([]byte(tc.text), tc.name, tc.line)
+		if string(got) != tc.want || found != tc.found {
+			t.Errorf("%q in %q: %q %v", tc.line, tc.text, got, found)
 		}
 	}
 }

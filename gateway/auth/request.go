@@ -65,4 +65,5 @@ type Answer struct {
 	ExpiresSec int64      // Unix time at which the session has to end, 0: never
 	CacheSec   uint32     // how long the answer holds for the same credentials, 0: as configured
 	Rules      []acl.Rule // what it may do, before the rules of the gateway
+	Standing   Standing   // on what Allow rests
 }

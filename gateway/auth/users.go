@@ -126,8 +126,8 @@ func checkIterations(n int) error {
 	return nil
 }
 
-// checkText holds a name to what can stand in a line, in MQTT and in a header.
-func checkText(name string) error {
+// checkShown holds a name to what can stand in MQTT and in a header.
+func checkShown(name string) error {
 	switch {
 	case name == "":
 		return errors.New("the name is empty")
@@ -135,7 +135,16 @@ func checkText(name string) error {
 		return fmt.Errorf("the name is longer than %d bytes", nameBytesMax)
 	case !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl):
 		return errors.New("the name has characters that cannot be shown")
-	case strings.TrimSpace(name) != name || name[0] == '#':
+	}
+	return nil
+}
+
+// checkText is checkShown for a name that has to stand in a line, too.
+func checkText(name string) error {
+	if err := checkShown(name); err != nil {
+		return err
+	}
+	if strings.TrimSpace(name) != name || name[0] == '#' {
 		return errors.New("the name begins with # or begins or ends with a space")
 	}
 	return nil

@@ -4,19 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/tidegate/tidegate/gateway/auth"
-	"github.com/tidegate/tidegate/gateway/auth/acl"
 )
 
 // AnswerBytesMax is the longest answer of a callback.
 const AnswerBytesMax = 64 << 10
-
-// callbackRulesMax is how many rules an answer may have.
-const callbackRulesMax = 256
 
 // textBytesMax is the longest name in an answer.
 const textBytesMax = 256
@@ -43,23 +38,14 @@ type askedTLS struct {
 
 // said is what it answers.
 type said struct {
-	Result   string     `json:"result"`
-	Reason   string     `json:"reason"`
-	User     string     `json:"user"`
-	Tenant   string     `json:"tenant"`
-	ClientID string     `json:"client_id"`
-	Expires  int64      `json:"expires"`
-	Cache    uint32     `json:"cache"`
-	ACL      []saidRule `json:"acl"`
-}
-
-type saidRule struct {
-	Permission string `json:"permission"`
-	Action     string `json:"action"`
-	Topic      string `json:"topic"`
-	QoS        *byte  `json:"qos"`
-	Retain     *bool  `json:"retain"`
-	OnDeny     string `json:"on_deny"`
+	Result   string          `json:"result"`
+	Reason   string          `json:"reason"`
+	User     string          `json:"user"`
+	Tenant   string          `json:"tenant"`
+	ClientID string          `json:"client_id"`
+	Expires  int64           `json:"expires"`
+	Cache    uint32          `json:"cache"`
+	ACL      json.RawMessage `json:"acl"`
 }
 
 // errAnswer is why an answer counts as none. What stands in it is not shown: it may repeat what was asked.
@@ -101,7 +87,7 @@ func decode(text []byte, source string) (auth.Answer, error) {
 			return auth.Answer{}, errAnswer
 		}
 	}
-	if s.Expires < 0 || len(s.ACL) > callbackRulesMax {
+	if s.Expires < 0 {
 		return auth.Answer{}, errAnswer
 	}
 	switch s.Result {
@@ -119,33 +105,9 @@ func decode(text []byte, source string) (auth.Answer, error) {
 	default:
 		return auth.Answer{}, errAnswer
 	}
-	for i := range s.ACL {
-		rule, err := s.ACL[i].rule(fmt.Sprintf("%s:%d", source, i+1))
-		if err != nil {
-			return auth.Answer{}, err
-		}
-		a.Rules = append(a.Rules, rule)
+	var err error
+	if a.Rules, err = auth.ParseRules(source, s.ACL); err != nil {
+		return auth.Answer{}, errAnswer
 	}
 	return a, nil
-}
-
-// rule is one line of an answer's acl. What is not understood is an error: a rule that says less than it was meant to would let in more.
-func (s *saidRule) rule(source string) (acl.Rule, error) {
-	r := acl.Rule{Filter: s.Topic, QoSMax: 2, Source: source}
-	actions, known := map[string]acl.Actions{"publish": acl.Publish, "subscribe": acl.Subscribe, "all": acl.Publish | acl.Subscribe}[s.Action]
-	onDeny, said := map[string]acl.OnDeny{"": acl.Reason, "reason": acl.Reason, "ignore": acl.Ignore, "disconnect": acl.Disconnect}[s.OnDeny]
-	r.Actions, r.OnDeny, r.Allow = actions, onDeny, s.Permission == "allow"
-	if !known || !said || s.Topic == "" || !r.Allow && s.Permission != "deny" || s.QoS != nil && *s.QoS > 2 {
-		return r, errAnswer
-	}
-	if s.QoS != nil {
-		r.QoSMax = *s.QoS
-	}
-	if s.Retain != nil {
-		r.Retain = acl.NotRetained
-		if *s.Retain {
-			r.Retain = acl.RetainedOnly
-		}
-	}
-	return r, nil
 }

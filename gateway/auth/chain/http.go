@@ -29,20 +29,33 @@ type HTTP struct {
 
 // NewHTTP looks at the URL only. It connects to nobody yet.
 func NewHTTP(o HTTPOptions) (*HTTP, error) {
-	u, err := url.Parse(o.URL)
+	if err := checkURL(o.URL); err != nil {
+		return nil, err
+	}
+	return &HTTP{o: o, client: newClient(o.Connections)}, nil
+}
+
+// checkURL is what is wrong with the URL of a server.
+func checkURL(text string) error {
+	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, errors.New("not the URL of an HTTP server (it is not shown, as it may hold a password)")
+		return errors.New("not the URL of an HTTP server (it is not shown, as it may hold a password)")
 	}
 	if u.User != nil {
-		return nil, errors.New("a password does not belong into the URL: put it into a file as Basic ..., and name that in secret_file")
+		return errors.New("a password does not belong into the URL: put it into a file as Basic ..., and name that in secret_file")
 	}
+	return nil
+}
+
+// newClient keeps so many connections open, and goes to nobody else than it is sent to.
+func newClient(connections int) *http.Client {
 	transport := &http.Transport{
-		Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: o.Connections, MaxConnsPerHost: o.Connections, IdleConnTimeout: 90 * time.Second,
+		Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: connections, MaxConnsPerHost: connections, IdleConnTimeout: 90 * time.Second,
 		TLSHandshakeTimeout: 10 * time.Second, MaxResponseHeaderBytes: 16 << 10, ForceAttemptHTTP2: true,
 	}
-	return &HTTP{o: o, client: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
+	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
 		return http.ErrUseLastResponse // what was sent is for nobody else
-	}}}, nil
+	}}
 }
 
 // Name is part of auth.Provider.
