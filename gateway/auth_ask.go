@@ -53,6 +53,9 @@ func (d *device) idOr(id []byte) []byte {
 // inquired tells whether the chain has answered; if it has not been asked yet it is now, with what the device showed.
 func (s *shard) inquired(c *epoll.Conn, d *device, show func(r *auth.Request)) (refused refusal, here bool) {
 	if q := d.inquiry(); q != nil {
+		if q.here && q.refused == refusedNot && !d.who().standing.Holds() { // it was, until now
+			q.refused = refusedUnauthorized
+		}
 		return q.refused, q.here
 	}
 	door, who := s.doorOf(c), d.known()
@@ -136,6 +139,7 @@ func (s *shard) takeGrant(d *device, q *inquiry, a auth.Answer, anonymous bool) 
 	}
 	w := d.known()
 	w.user, w.tenant, w.clientID, w.rules = cmp.Or(a.User, q.username), a.Tenant, a.ClientID, a.Rules
+	w.standing = a.Standing
 	if a.ExpiresSec != 0 {
 		left := a.ExpiresSec - time.Now().Unix()
 		if left <= 0 {

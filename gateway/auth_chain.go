@@ -2,29 +2,17 @@ package gateway
 
 import (
 	"fmt"
-	"os"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"time"
 
-	"github.com/tidegate/tidegate/bus"
 	"github.com/tidegate/tidegate/epoll"
-	"github.com/tidegate/tidegate/gateway/auth"
 	"github.com/tidegate/tidegate/gateway/auth/chain"
 )
 
 // noChain is the name of no chain.
 const noChain = "none"
-
-// AuthProvider is one of a chain. Which settings it needs depends on its type.
-type AuthProvider struct {
-	Chain      string        `yaml:"chain" doc:"name of the chain that it belongs to"`
-	Type       string        `yaml:"type" doc:"http or nats: a service of yours is asked"`
-	URL        string        `yaml:"url" doc:"http: where questions are posted, https://HOST/PATH"`
-	SecretFile string        `yaml:"secret_file" doc:"http: file with what stands in the Authorization header, such as Bearer TOKEN"`
-	Subject    string        `yaml:"subject" doc:"nats: subject of requests; default: $TG.auth.connect"`
-	Timeout    time.Duration `yaml:"timeout" doc:"auth.timeout of this one"`
-	Fail       string        `yaml:"fail" doc:"when it cannot tell: deny (nobody gets in, as without it) or next (the next one is asked)"`
-}
 
 // authSubject is where NATS callbacks are asked, unless the configuration says otherwise. Devices reach nothing that begins with $.
 const authSubject = "$TG.auth.connect"
@@ -63,51 +51,11 @@ func (c *Config) validateChains(v *validator) {
 			v.lasts(path+".timeout", p.Timeout, 10*time.Millisecond)
 		}
 		if _, err := p.open(a, nil); err != nil {
-			v.add(path, err.Error(), "docs/authentication.md has examples")
-		}
-	}
-}
-
-// open makes the provider. It asks nobody yet. request is how NATS is asked.
-func (p *AuthProvider) open(a *Auth, request chain.RequestFunc) (auth.Provider, error) {
-	switch p.Type {
-	case "http":
-		o := chain.HTTPOptions{URL: p.URL, Connections: a.Workers}
-		if p.SecretFile != "" {
-			if _, err := readSecret(p.SecretFile); err != nil {
-				return nil, err
+			for line := range strings.SplitSeq(err.Error(), "\n") {
+				v.add(path, line, "docs/authentication.md has examples")
 			}
-			o.Secret = func() (string, error) { return readSecret(p.SecretFile) }
 		}
-		h, err := chain.NewHTTP(o)
-		if err != nil {
-			return nil, fmt.Errorf("url: %w", err)
-		}
-		return h, nil
-	case "nats":
-		subject := p.Subject
-		if subject == "" {
-			subject = authSubject
-		}
-		if !bus.Reserved([]byte(subject)) || strings.ContainsAny(subject, " \t\r\n*>") || strings.Contains("."+subject+".", "..") {
-			return nil, fmt.Errorf("subject: %q is none that is out of reach for devices, which could answer on any other; it begins with $, as %s does", subject, authSubject)
-		}
-		return chain.NewNATS(subject, request), nil
 	}
-	return nil, fmt.Errorf("type: %q is none of http, nats", p.Type)
-}
-
-// readSecret reads one line.
-func readSecret(name string) (string, error) {
-	text, err := os.ReadFile(name)
-	if err != nil {
-		return "", fmt.Errorf("secret_file: %w", err)
-	}
-	secret := strings.TrimSpace(string(text))
-	if secret == "" || strings.ContainsAny(secret, "\r\n") {
-		return "", fmt.Errorf("secret_file: %s does not have one line", name)
-	}
-	return secret, nil
 }
 
 // door is how devices of one listener come in.
@@ -120,14 +68,17 @@ type door struct {
 // doors are those of all listeners, and who is asked at them. Not changed once the gateway is open.
 type doors struct {
 	byListener []door
-	links      []link
+	links      []*link
+	files      []*authFile
 	throttle   *chain.Throttle
 	chained    bool // some listener has a chain
 }
 
 type link struct {
 	*chain.Link
-	name string // in metrics
+	name    string                 // in metrics
+	keys    *chain.JWKS            // nil: it follows no key server
+	reloads [reloads]atomic.Uint64 // of its file, or from its key server
 }
 
 // doorOf is the door through which a connection came.
@@ -146,14 +97,22 @@ func (g *Gateway) openDoors() error {
 		}
 		set := chain.Settings{
 			Workers: a.Workers, WaitingMax: a.WaitingMax, Timeout: a.Timeout, CacheMax: a.CacheMax, AllowTime: a.CacheTime, DenyTime: a.DenyTime,
-			Remote: true, FailNext: p.Fail == "next",
+			Remote: provider.remote, FailNext: p.Fail == "next",
+		}
+		if provider.costly { // a hash has 19 MiB, and loops and NATS need cores as well
+			set.Workers = min(a.Workers, max(1, runtime.GOMAXPROCS(0)/2))
 		}
 		if p.Timeout != 0 {
 			set.Timeout = p.Timeout
 		}
-		l := chain.NewLink(provider, set)
-		chains[p.Chain] = append(chains[p.Chain], l)
-		ds.links = append(ds.links, link{l, fmt.Sprintf("%s/%d/%s", p.Chain, len(chains[p.Chain]), p.Type)})
+		l := &link{Link: chain.NewLink(provider, set), keys: provider.keys}
+		chains[p.Chain] = append(chains[p.Chain], l.Link)
+		l.name = fmt.Sprintf("%s/%d/%s", p.Chain, len(chains[p.Chain]), p.Type)
+		ds.links = append(ds.links, l)
+		if provider.file != nil {
+			provider.file.link = l
+			ds.files = append(ds.files, provider.file)
+		}
 	}
 	for i := range g.bounds {
 		l, err := ParseListener(g.cfg.Listeners[i])

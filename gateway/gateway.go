@@ -269,6 +269,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	background.Go(func() { g.sys.run(busCtx) })
 	background.Go(func() { g.tls.run(busCtx) })
+	background.Go(func() { g.followDoors(busCtx) })
 	stopPresence := g.startPresence()
 	background.Go(func() { g.requests.run(busCtx) })
 	background.Go(func() { g.shareCallKey(busCtx) })

@@ -14,11 +14,12 @@ type identity struct {
 	tls  *auth.Peer     // nil: no TLS
 	user string         // proved, not only said
 
-	inquiry    *inquiry   // until its chain's answer has been heeded
-	tenant     string     // that a chain named
-	clientID   string     // the only one that a chain has for it; empty: any
-	rules      []acl.Rule // of its own, before those of the gateway
-	expiresSec uint32     // when its leave to be here ends, by the loop's clock; 0: never
+	inquiry    *inquiry      // until its chain's answer has been heeded
+	tenant     string        // that a chain named
+	clientID   string        // the only one that a chain has for it; empty: any
+	rules      []acl.Rule    // of its own, before those of the gateway
+	standing   auth.Standing // what its chain's answer rests on
+	expiresSec uint32        // when its leave to be here ends, by the loop's clock; 0: never
 }
 
 // expired tells whether the device's leave to be here has ended.

@@ -22,7 +22,7 @@ func (e emitter) chains(s *snapshot, g *Gateway) {
 	}
 	links := g.doors.links
 	if len(links) == 0 {
-		links = []link{{chain.NewLink(nil, chain.Settings{}), noChain}}
+		links = []*link{{Link: chain.NewLink(nil, chain.Settings{}), name: noChain}}
 	}
 	for _, l := range links {
 		st := l.Stats()
@@ -38,6 +38,9 @@ func (e emitter) chains(s *snapshot, g *Gateway) {
 		open := 0.0
 		if st.Open {
 			open = 1
+		}
+		for result := range l.reloads {
+			e.counter("gateway_auth_reloads_total", float64(l.reloads[result].Load()), l.name, reloadLabels[result])
 		}
 		e.gauge("gateway_auth_waiting", float64(st.Waiting), l.name)
 		e.gauge("gateway_auth_breaker_open", open, l.name)

@@ -64,6 +64,7 @@ const (
 	reasonTLSHandshake
 	reasonTLSRecord
 	reasonPlainOnTLS
+	reasonRevoked
 	reasonCount
 )
 
@@ -126,6 +127,7 @@ var reasonTable = [reasonCount]struct {
 	reasonTLSHandshake:       {"tls_handshake", mqtt.Success, ws.ProtocolError},
 	reasonTLSRecord:          {"tls_record", mqtt.Success, ws.ProtocolError},
 	reasonPlainOnTLS:         {"plain_on_tls_port", mqtt.Success, ws.ProtocolError},
+	reasonRevoked:            {"revoked", mqtt.AdministrativeAction, ws.PolicyViolation},
 }
 
 // String is the metric label.

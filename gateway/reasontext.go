@@ -33,6 +33,7 @@ var reasonTexts = [reasonCount]string{
 	reasonAdministrative: "a backend or an operator had this client disconnected",
 	reasonRate:           "more packets or bytes than limits.packet_rate and limits.byte_rate allow",
 	reasonLifetime:       "the connection is as old as limits.connection_time lets it become; connect again",
+	reasonRevoked:        "what this client logged in with was changed or taken away; log in again",
 	reasonBanned:         "this client, user or address is banned",
 	reasonServer:         "a fault of the gateway; its log says more",
 }

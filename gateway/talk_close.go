@@ -32,6 +32,7 @@ var talkCloses = [reasonCount]ws.CloseCode{
 	reasonAuthUnavailable: 4107,
 	reasonCredentials:     4403,
 	reasonBanned:          4404,
+	reasonRevoked:         4110,
 }
 
 // talkClose is the close code for a reason, and the text beside it.

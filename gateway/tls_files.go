@@ -168,14 +168,17 @@ func (f *tlsFiles) stamps() (all []stamp) {
 		files = append(files, p.cert, p.key)
 	}
 	for _, file := range files {
-		s := stamp{}
-		if info, err := os.Stat(file.name); err == nil {
-			s.modified, s.size = info.ModTime(), info.Size()
-			if sys, ok := info.Sys().(*syscall.Stat_t); ok {
-				s.inode = sys.Ino
-			}
-		}
-		all = append(all, s)
+		all = append(all, stampOf(file.name))
 	}
 	return all
+}
+
+func stampOf(name string) (s stamp) {
+	if info, err := os.Stat(name); err == nil {
+		s.modified, s.size = info.ModTime(), info.Size()
+		if sys, ok := info.Sys().(*syscall.Stat_t); ok {
+			s.inode = sys.Ino
+		}
+	}
+	return s
 }

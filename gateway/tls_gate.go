@@ -93,14 +93,16 @@ func (x *tlsGate) close() {
 }
 
 // Reloads tells whether there are files that Reload reads.
-func (g *Gateway) Reloads() bool { return g.tls != nil }
+func (g *Gateway) Reloads() bool { return g.tls != nil || len(g.doors.files) > 0 }
 
-// Reload reads the files of TLS again: certificates, authorities and revocation lists. What cannot be used is logged, and leaves that listener with
-// what it has. Devices stay connected. It may be called from any goroutine while Run runs.
+// Reload reads the files of TLS again, which are certificates, authorities and revocation lists, and those of auth.chains. What cannot be used is
+// logged, and leaves a listener or a chain with what it has. Devices stay connected, but those that came in by what has gone from a chain. It may be
+// called from any goroutine while Run runs.
 func (g *Gateway) Reload() {
 	if g.tls != nil {
 		g.tls.reload(func(*tlsDoor) bool { return true })
 	}
+	g.reloadFiles(func(*authFile) bool { return true })
 }
 
 // look reads the files of the doors whose files have changed and come to rest.

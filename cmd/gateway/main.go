@@ -60,7 +60,8 @@ separated by commas) or, for the common ones, in a flag; the later of these wins
 the file when --config does not. gateway config print --origin shows what is in force and why.
 
 Exit codes: 0 stopped cleanly · 1 failure while starting or running · 2 wrong configuration or arguments.
-Signals: SIGTERM and SIGINT send the devices away at a pace and stop; a second one stops at once.`
+Signals: SIGTERM and SIGINT send the devices away at a pace and stop; a second one stops at once.
+SIGHUP reads certificates, password files and the keys of tokens again; the gateway looks after them by itself as well.`
 
 func newRoot(environ []string) *cobra.Command {
 	root := &cobra.Command{

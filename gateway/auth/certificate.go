@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -15,7 +16,8 @@ type Identity uint8
 
 // By what of a certificate a device is known.
 const (
-	ByCN          Identity = iota // of the subject
+	ByTLS         Identity = iota // what tls.identity has for the listener, or the CN that a proxy told
+	ByCN                          // of the subject
 	BySAN                         // any of the subject alternative names: the one that the device gives as User Name, or else the first
 	ByFingerprint                 // SHA-256 of the certificate, in hex
 )
@@ -92,6 +94,8 @@ func (c *Certificates) Authenticate(_ context.Context, r *Request, _ int64) (Ans
 func (c *Certificates) user(r *Request) string {
 	var names []string
 	switch c.by {
+	case ByTLS:
+		names = []string{cmp.Or(r.Peer.User, r.Peer.CN)}
 	case ByCN:
 		names = []string{r.Peer.CN}
 	case BySAN:

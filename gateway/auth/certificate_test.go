@@ -33,7 +33,8 @@ func TestCertificates(t *testing.T) {
 	}{
 		"no TLS":               {peer: nil, verdict: Pass},
 		"no certificate":       {peer: &Peer{ServerName: "x"}, verdict: Pass},
-		"by CN":                {peer: full, verdict: Allow, user: "pump-7"},
+		"by TLS":               {peer: &Peer{CN: "pump-7", User: "seven", Fingerprint: somePrint}, verdict: Allow, user: "seven"},
+		"by CN":                {by: ByCN, peer: full, verdict: Allow, user: "pump-7"},
 		"CN of a proxy":        {peer: &Peer{CN: "pump-7"}, verdict: Allow, user: "pump-7"},
 		"proxy, list":          {listed: listed, peer: &Peer{CN: "pump-7"}, verdict: Deny},
 		"proxy, print":         {by: ByFingerprint, peer: &Peer{CN: "pump-7"}, verdict: Deny},

@@ -48,7 +48,7 @@ type hash interface {
 }
 
 // errHash tells what a hash looks like. Errors never show the one that there is.
-var errHash = errors.New("no hash of a kind that is known: $argon2id$v=19$m=..,t=..,p=..$SALT$HASH, $2b$COST$.., or $7$ROUNDS$SALT$HASH of Mosquitto; gateway passwd NAME prints a line")
+var errHash = errors.New("no hash of a kind that is known: $argon2id$v=19$m=..,t=..,p=..$SALT$HASH, $2b$COST$.., or $7$ROUNDS$SALT$HASH of Mosquitto; gateway passwd FILE NAME writes a line")
 
 // parseHash reads a hash. Which kind it is, it says itself.
 func parseHash(text string) (hash, error) {
@@ -64,7 +64,7 @@ func parseHash(text string) (hash, error) {
 	case "7":
 		return parseRounds(fields[2:])
 	case "6":
-		return nil, errors.New("$6$ is one round of SHA-512, which is guessed too fast: have a newer mosquitto_passwd or gateway passwd NAME make another line")
+		return nil, errors.New("$6$ is one round of SHA-512, which is guessed too fast: have a newer mosquitto_passwd or gateway passwd FILE NAME make another line")
 	}
 	return nil, errHash
 }
