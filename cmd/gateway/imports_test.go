@@ -40,8 +40,8 @@ var house = []rule{
 		why: "a codec is bytes in, bytes out; gobwas gives it the handshake and the RFC's rules, net/http the names of statuses",
 	},
 	{
-		pkg: "gateway/auth/acl", std: slices.Concat(clocks, sockets, logging),
-		why: "what somebody may do follows from rules alone, so that a check costs no more than looking at them",
+		pkg: "gateway/auth/acl", outside: []string{"github.com/goccy/go-yaml"}, std: slices.Concat(clocks, sockets, logging),
+		why: "what somebody may do follows from rules alone, so that a check costs no more than looking at them; go-yaml reads them as it reads the configuration, with the place of each",
 	},
 	{
 		pkg: "gateway/auth", ours: []string{"gateway/auth/acl"}, outside: []string{"github.com/xdg-go/scram", "github.com/golang-jwt/jwt/v5", "golang.org/x/crypto/argon2", "golang.org/x/crypto/bcrypt"},

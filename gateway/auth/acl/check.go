@@ -41,10 +41,10 @@ type ask struct {
 	retain bool
 }
 
-// appliesTo tells whether a rule is about what the device wants, but for the topic.
-func (r *Rule) appliesTo(a ask) bool {
+// appliesTo tells whether a rule is about the device and what it wants, but for the topic.
+func (r *Rule) appliesTo(a ask, who *Who) bool {
 	switch {
-	case r.Actions&a.action == 0, r.Allow && a.qos > r.QoSMax:
+	case r.Actions&a.action == 0, r.Allow && a.qos > r.QoSMax, !r.isAbout(who):
 		return false
 	case a.action != Publish || r.Retain == Either:
 		return true
@@ -146,7 +146,7 @@ func (w *walk) take(rules []int32) {
 		if i >= w.best {
 			return
 		}
-		if w.p.rules[i].appliesTo(w.ask) {
+		if w.p.rules[i].appliesTo(w.ask, w.who) {
 			w.best = i
 			return
 		}

@@ -33,7 +33,7 @@ func naiveLevel(f, level string, special bool, who *Who) bool {
 
 func naivePublish(rules []Rule, who *Who, topic string, a ask) int {
 	for i := range rules {
-		if rules[i].appliesTo(a) && naiveMatch(strings.Split(rules[i].Filter, "/"), strings.Split(topic, "/"), who) {
+		if rules[i].appliesTo(a, who) && naiveMatch(strings.Split(rules[i].Filter, "/"), strings.Split(topic, "/"), who) {
 			return i
 		}
 	}
@@ -60,6 +60,7 @@ func randomRules(r *rand.Rand) (rules []Rule) {
 	for range r.IntN(12) {
 		rules = append(rules, Rule{
 			Allow: r.IntN(2) == 0, Actions: Actions(1 + r.IntN(3)), Filter: randomFilter(r, naiveLevels), QoSMax: byte(r.IntN(3)), Retain: Retained(r.IntN(3)), OnDeny: OnDeny(r.IntN(3)),
+			Client: []string{"", "", "", "a*", "*"}[r.IntN(5)],
 		})
 	}
 	return rules

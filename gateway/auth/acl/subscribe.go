@@ -118,7 +118,7 @@ func (s *span) take(rules []int32, covers bool) {
 			return
 		}
 		r := &s.p.rules[i]
-		if r.appliesTo(ask{action: Subscribe, qos: s.qos}) && (covers || !r.Allow) {
+		if r.appliesTo(ask{action: Subscribe, qos: s.qos}, s.who) && (covers || !r.Allow) {
 			s.best = i
 			return
 		}
