@@ -8,6 +8,7 @@ import (
 	"github.com/tidegate/tidegate/bus"
 	"github.com/tidegate/tidegate/epoll"
 	"github.com/tidegate/tidegate/gateway/auth"
+	"github.com/tidegate/tidegate/gateway/auth/acl"
 	"github.com/tidegate/tidegate/gateway/command"
 	"github.com/tidegate/tidegate/gateway/mqtt"
 )
@@ -24,7 +25,8 @@ type inquiry struct {
 	refused   refusal
 	username  string
 	clientID  string
-	presented bool // a password
+	presented bool        // a password
+	rules     *acl.Policy // those of the answer
 }
 
 // inquiry is that of the device; nil: there is none, or it has been heeded.
@@ -64,6 +66,7 @@ func (s *shard) inquired(c *epoll.Conn, d *device, show func(r *auth.Request)) (
 	q := &inquiry{of: c.Handle(), username: r.Username, clientID: r.ClientID, presented: r.HasPassword}
 	who.inquiry, d.awaits = q, true
 	q.cancel = door.chain.Ask(r, func(a auth.Answer) {
+		a = s.gw.withRules(q, a)
 		s.doSoon(func(s *shard) { s.answered(q, a) })
 	})
 	s.arm(c, d)
@@ -138,7 +141,7 @@ func (s *shard) takeGrant(d *device, q *inquiry, a auth.Answer, anonymous bool) 
 		return refusalOf(a.Refusal)
 	}
 	w := d.known()
-	w.user, w.tenant, w.clientID, w.rules = cmp.Or(a.User, q.username), a.Tenant, a.ClientID, a.Rules
+	w.user, w.tenant, w.clientID, w.rules = cmp.Or(a.User, q.username), a.Tenant, a.ClientID, q.rules
 	w.standing = a.Standing
 	if a.ExpiresSec != 0 {
 		left := a.ExpiresSec - time.Now().Unix()

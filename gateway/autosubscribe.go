@@ -50,6 +50,10 @@ func (s *shard) autoSubscribe(c *epoll.Conn, d *device) {
 		return
 	}
 	s.boundFilters(s.boundsOf(c), false)
+	if s.restricts && !s.permitFilters(c, d) {
+		s.close(c, d, reasonNotAuthorized)
+		return
+	}
 	s.event = session.Event{Kind: session.Subscribe, PacketID: 1, Filters: s.filters}
 	s.out.Reset()
 	d.sess.Step(s.loop.NowSec(), &s.event, &s.out)

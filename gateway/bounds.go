@@ -34,6 +34,8 @@ type Bounds struct {
 
 	Auth string `yaml:"auth" doc:"auth.chain of this listener"`
 
+	ACLDefault string `yaml:"acl_default" doc:"acl.default of this listener"`
+
 	ConnectionsMax int           `yaml:"connections_max" doc:"connections through this listener; 0 for as many as the gateway takes"`
 	ConnectRate    int           `yaml:"connect_rate" doc:"limits.connect_rate of this listener"`
 	ConnectBurst   int           `yaml:"connect_burst" doc:"limits.connect_burst of this listener"`

@@ -33,7 +33,7 @@ func (c *Config) bounds() Bounds {
 		PacketBytesMax: c.Limits.PacketBytesMax, ExpiryMax: c.Session.ExpiryMax, MaxQoS: m.MaxQoS, RetainAvailable: m.RetainAvailable,
 		WildcardAvailable: m.WildcardAvailable, MultiLevelAvailable: m.MultiLevelAvailable, WildcardDepthMin: m.WildcardDepthMin,
 		SharedAvailable: m.SharedAvailable, SubscriptionIDsAvailable: m.SubscriptionIDsAvailable,
-		ServerReference: m.ServerReference, Proxy: c.Proxy.Header, Auth: c.Auth.Chain,
+		ServerReference: m.ServerReference, Proxy: c.Proxy.Header, Auth: c.Auth.Chain, ACLDefault: c.ACL.Default,
 		ConnectRate: c.Limits.ConnectRate, ConnectBurst: c.Limits.ConnectBurst,
 		PacketRate: c.Limits.PacketRate, ByteRate: c.Limits.ByteRate, RateBurst: c.Limits.RateBurst, RatePolicy: c.Limits.RatePolicy,
 		ConnectionTime: c.Limits.ConnectionTime,
@@ -56,6 +56,8 @@ func boundPath(name string) string {
 		return "tls." + name
 	case "tls_cert", "tls_key":
 		return "tls.certificates"
+	case "acl_default":
+		return "acl.default"
 	}
 	return "mqtt." + name
 }
@@ -160,6 +162,9 @@ func (b *Bounds) validate(v *validator, path func(name string) string) {
 	}
 	if at := path("rate_burst"); at != "" {
 		v.lasts(at, b.RateBurst, time.Millisecond)
+	}
+	if at := path("acl_default"); at != "" {
+		v.oneOf(at, b.ACLDefault, aclAllow, aclDeny)
 	}
 	if at := path("rate_policy"); at != "" {
 		v.oneOf(at, b.RatePolicy, ratePause, rateDisconnect)

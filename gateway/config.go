@@ -21,6 +21,7 @@ type Config struct {
 	NATS      NATS          `yaml:"nats" doc:"the NATS behind the gateway"`
 	TLS       TLSCfg        `yaml:"tls" doc:"certificates of the gateway and of devices, for listeners with TLS"`
 	Auth      Auth          `yaml:"auth" doc:"who may connect"`
+	ACL       ACL           `yaml:"acl" doc:"what devices may publish and subscribe to"`
 	MQTT      MQTT          `yaml:"mqtt" doc:"what MQTT clients are told and held to"`
 	WebSocket WebSocket     `yaml:"websocket" doc:"WebSocket and plain devices on it"`
 	Session   SessionCfg    `yaml:"session" doc:"what is kept for a device"`
@@ -200,6 +201,7 @@ func Default() Config {
 			InterestsMax: 1000, RequestExpiry: 10 * time.Second, NobodyTime: 250 * time.Millisecond},
 		Auth: Auth{Anonymous: "loopback", Chain: noChain, Chains: []AuthProvider{}, Timeout: 3 * time.Second, Workers: 32, WaitingMax: 10_000, CacheMax: 100_000,
 			CacheTime: time.Minute, DenyTime: 10 * time.Second, SessionOwner: true},
+		ACL:   ACL{Default: aclAllow},
 		Proxy: Proxy{Header: "off", Trusted: []string{}},
 		TLS: TLSCfg{Certificates: []TLSCertificate{}, MinVersion: "1.2", ClientCerts: clientCertsNone, CRL: []string{}, Identity: identityCN,
 			HandshakesMax: 1024, TicketRotation: 8 * time.Hour},
@@ -274,6 +276,7 @@ func (c *Config) Validate() []*FieldError {
 	v.oneOf("session.queue_policy", c.Session.QueuePolicy, "drop-oldest", "drop-newest", "disconnect")
 	v.oneOf("nats.anonymous", c.NATS.Anonymous, "loopback", "anywhere")
 	c.validateAuth(&v)
+	c.validateACL(&v)
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	v.oneOf("log.format", c.Log.Format, "json", "pretty", "auto")
 	for _, t := range []struct{ path, pattern string }{

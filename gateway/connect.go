@@ -110,14 +110,9 @@ func (s *shard) checkWillTopic(topic []byte) refusal {
 	return refusedNot
 }
 
-// connect opens the session, answers CONNACK and sends what the session still owes.
-func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
+// asked is the session that a CONNECT asks for, but for its will and bounds.
+func (s *shard) asked(c *epoll.Conn, p *mqtt.Packet) session.Connect {
 	q := &p.Connect
-	now := s.loop.NowSec()
-	assigned := len(q.ClientID) == 0
-	if assigned {
-		q.ClientID = s.idFor(c, d)
-	}
 	in := session.Connect{
 		ClientID: q.ClientID, CleanStart: q.CleanStart, Version: uint8(p.Version), ReceiveMax: 65535,
 		InboundMax: uint16(s.boundsOf(c).ReceiveMax),
@@ -132,6 +127,18 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	} else if !q.CleanStart {
 		in.ExpirySec = 0xFFFFFFFF
 	}
+	return in
+}
+
+// connect opens the session, answers CONNACK and sends what the session still owes.
+func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
+	q := &p.Connect
+	now := s.loop.NowSec()
+	assigned := len(q.ClientID) == 0
+	if assigned {
+		q.ClientID = s.idFor(c, d)
+	}
+	in := s.asked(c, p)
 	asked := in.ExpirySec
 	in.ExpirySec = s.boundsOf(c).expirySec(asked)
 	if s.cfg.NATS.HeaderUser && q.HasUsername && len(s.gw.methods) == 0 && s.doorOf(c).chain == nil { // where names are proved, others are not shown beside them
@@ -145,6 +152,9 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 			return
 		}
 		in.Will = &will
+		if s.restricts && !s.permitWill(c, d, q.ClientID, &in) {
+			return
+		}
 	}
 	if !s.owns(d, q.ClientID) {
 		s.turnDown(c, d, refusedOwner)
@@ -177,6 +187,9 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	}
 	s.count.live[d.kind()]++
 	s.count.connects++
+	if q.HasWill && in.Will == nil {
+		s.count.denied[deniedWill]++
+	}
 	s.claim(c, sess, q.CleanStart, record)
 	// CONNACK comes first [MQTT-3.2.0-1], what is in flight second, and then what the connect set off, which may be a will for
 	// this very session.
@@ -186,6 +199,9 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	s.event = session.Event{Kind: session.Resume}
 	sess.Step(now, &s.event, &s.out)
 	if s.apply(c, d, &s.out) {
+		if s.restricts && present {
+			s.dropForbidden(c, d)
+		}
 		s.autoSubscribe(c, d)
 	}
 	if k := keeperOf(sess); k != nil && !c.Closing() {

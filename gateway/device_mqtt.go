@@ -221,6 +221,11 @@ func (s *shard) onPublish(c *epoll.Conn, d *device, p *mqtt.Packet, ev *session.
 		return true
 	}
 	ev.Kind, ev.Msg, ev.QoS, ev.Dup = session.Publish, m, p.QoS, p.Dup
+	if s.restricts {
+		if may := s.mayPublishOn(c, d, m); !may.Allow {
+			return s.denyPublish(c, d, p, ev, may.OnDeny)
+		}
+	}
 	if p.QoS == 0 {
 		return s.step(c, d, ev)
 	}
@@ -394,6 +399,10 @@ func (s *shard) onSubscribe(c *epoll.Conn, d *device, p *mqtt.Packet, ev *sessio
 		ev.SubID = p.Props.SubscriptionIDs[0]
 	}
 	s.boundFilters(s.boundsOf(c), ev.SubID != 0)
+	if s.restricts && !s.permitFilters(c, d) {
+		s.close(c, d, reasonNotAuthorized)
+		return false
+	}
 	s.out.Reset()
 	d.sess.Step(s.loop.NowSec(), ev, &s.out)
 	answer := s.scratch3[:0]

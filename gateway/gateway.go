@@ -37,6 +37,7 @@ type Gateway struct {
 	methods             map[string]auth.Method
 	doors               doors
 	tls                 *tlsGate // nil: no listener has TLS
+	rules               ruleFile // of acl.file
 	admin               *admin
 	addrs               Addrs
 	downPool            batchPool
@@ -214,6 +215,9 @@ func (g *Gateway) openShards() error {
 	if err := g.openTLS(); err != nil {
 		return err
 	}
+	if err := g.openRules(); err != nil {
+		return err
+	}
 	for i := range g.cfg.Loops {
 		s, err := newShard(g, i)
 		if err != nil {
@@ -270,6 +274,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	background.Go(func() { g.sys.run(busCtx) })
 	background.Go(func() { g.tls.run(busCtx) })
 	background.Go(func() { g.followDoors(busCtx) })
+	background.Go(func() { g.watchRules(busCtx) })
 	stopPresence := g.startPresence()
 	background.Go(func() { g.requests.run(busCtx) })
 	background.Go(func() { g.shareCallKey(busCtx) })

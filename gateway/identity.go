@@ -17,7 +17,7 @@ type identity struct {
 	inquiry    *inquiry      // until its chain's answer has been heeded
 	tenant     string        // that a chain named
 	clientID   string        // the only one that a chain has for it; empty: any
-	rules      []acl.Rule    // of its own, before those of the gateway
+	rules      *acl.Policy   // of its own, before those of the gateway; nil: none
 	standing   auth.Standing // what its chain's answer rests on
 	expiresSec uint32        // when its leave to be here ends, by the loop's clock; 0: never
 }

@@ -53,6 +53,8 @@ type counters struct {
 	aliasBytesIn, aliasBytesOut                               int64 // topics kept for aliases
 	aliasBytesSaved                                           uint64
 	callsRefused                                              uint64
+	denied                                                    [deniedActions]uint64
+	expelled                                                  uint64                       // devices that new rules took something from
 	stored                                                    [bus.StoreGivenUp + 1]uint64 // answers for messages to be stored
 	recordsWritten, recordsFenced, openingsForgone            uint64
 	fellBehind, catchUpReads, replayed, adopted, doubts       uint64
@@ -170,6 +172,10 @@ var metricTable = []struct {
 	{"gateway_commands_bad_total", "Commands of plain devices that could not be read.", nil},
 	{"gateway_requests_total", "Requests of backends that the gateway answered itself, by outcome; unknown and untracked were left unanswered.", []string{"outcome"}},
 	{"gateway_requests_followed", "Requests of backends whose outcome is not yet settled, or was just now.", nil},
+	{"gateway_acl_denied_total", "What devices were not permitted: messages to publish, subscriptions, wills, and messages not delivered to them.", []string{"action"}},
+	{"gateway_acl_rules", "Rules of acl.file in force.", nil},
+	{"gateway_acl_reloads_total", "Times that acl.file was read again, and taken (ok) or left (failed): then the rules before stay in force.", []string{"result"}},
+	{"gateway_acl_expelled_total", "Devices disconnected because new rules took a subscription or the will from them.", nil},
 	{"gateway_calls_refused_total", "Answers of devices to requests that no backend made here.", nil},
 	{"gateway_sessions", "Sessions.", []string{"state"}},
 	{"gateway_subscriptions", "Filters of all sessions.", nil},
@@ -293,6 +299,7 @@ func (k *collector) Collect(ch chan<- prometheus.Metric) {
 	e.durable(&sum, k.g)
 	e.limits(&sum, k.g)
 	e.tls(&sum, k.g.tls)
+	e.permissions(&sum, k.g)
 	topics, bytes := k.g.retained.size()
 	e.gauge("gateway_connections_max", float64(k.g.room.max))
 	e.gauge("gateway_retained_messages", float64(topics))

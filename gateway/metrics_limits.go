@@ -20,6 +20,7 @@ func (s *snapshot) addLimits(o *snapshot) {
 	s.rests += o.rests
 	s.flapped += o.flapped
 	s.duels += o.duels
+	s.expelled += o.expelled
 	for v := range s.turnedAway {
 		s.turnedAway[v] += o.turnedAway[v]
 	}

@@ -98,7 +98,7 @@ func (s *snapshot) add(o *snapshot) {
 	for _, sum := range []struct{ to, from []uint64 }{
 		{s.closed[:], o.closed[:]}, {s.packetsIn[:], o.packetsIn[:]}, {s.packetsOut[:], o.packetsOut[:]},
 		{s.messagesIn[:], o.messagesIn[:]}, {s.messagesOut[:], o.messagesOut[:]}, {s.drops[:], o.drops[:]},
-		{s.authentications[:], o.authentications[:]}, {s.chainAnswers[:], o.chainAnswers[:]},
+		{s.authentications[:], o.authentications[:]}, {s.chainAnswers[:], o.chainAnswers[:]}, {s.denied[:], o.denied[:]},
 	} {
 		for i := range sum.to {
 			sum.to[i] += sum.from[i]

@@ -42,6 +42,10 @@ func (s *shard) openPlain(c *epoll.Conn, d *device) {
 	s.scratch2 = appendPattern(s.scratch2[:0], s.cfg.WebSocket.DownTopic, string(id))
 	s.filters = append(s.filters[:0], session.Filter{Topic: s.scratch2})
 	s.boundFilters(s.boundsOf(c), false)
+	if s.restricts && !s.permitFilters(c, d) {
+		s.close(c, d, reasonNotAuthorized)
+		return
+	}
 	s.event = session.Event{Kind: session.Subscribe, PacketID: 1, Filters: s.filters}
 	s.out.Reset()
 	sess.Step(s.loop.NowSec(), &s.event, &s.out)
@@ -70,6 +74,11 @@ func (s *shard) onMessage(c *epoll.Conn, d *device, op ws.Op, payload []byte) bo
 	if !s.fitsNATS(&s.message) {
 		s.count.refused++
 		return true
+	}
+	if s.restricts {
+		if may := s.mayPublishOn(c, d, &s.message); !may.Allow {
+			return s.denyUnheard(c, d, may.OnDeny)
+		}
 	}
 	s.event = session.Event{Kind: session.Publish, Msg: &s.message}
 	return s.step(c, d, &s.event)

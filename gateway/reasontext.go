@@ -173,6 +173,9 @@ const (
 	refusedMultiLevel
 	refusedWildcardDepth
 	refusedBanned
+	refusedDeniedTopic
+	refusedDeniedFilter
+	refusedDeniedWill
 	refusalCount
 )
 
@@ -230,7 +233,10 @@ var refusals = [refusalCount]struct {
 	refusedMultiLevel:    {mqtt.NotAuthorized, "filters with # are switched off: mqtt.multi_level_available"},
 	refusedWildcardDepth: {mqtt.NotAuthorized, "the first wildcard of the filter stands before level mqtt.wildcard_depth_min"},
 
-	refusedBanned: {mqtt.Banned, reasonTexts[reasonBanned]},
+	refusedBanned:       {mqtt.Banned, reasonTexts[reasonBanned]},
+	refusedDeniedTopic:  {mqtt.NotAuthorized, "this client may not publish on this topic, or not with this QoS or retained"},
+	refusedDeniedFilter: {mqtt.NotAuthorized, "this client may not subscribe to all that the filter stands for"},
+	refusedDeniedWill:   {mqtt.NotAuthorized, "this client may not publish its will on this topic, or not with this QoS or retained"},
 
 	refusedListenerFull: {mqtt.QuotaExceeded, "more connections than connections_max of this listener; try again later"},
 	refusedConnectRate:  {mqtt.ConnectionRateExceeded, "more connections a second than limits.connect_rate; try again later"},

@@ -14,6 +14,9 @@ func (s *shard) applySends(c *epoll.Conn, d *device, sess *session.Session, out 
 	}
 	for i := range out.Sends {
 		a := &out.Sends[i]
+		if s.restricts && a.Kind == session.SendPublish && s.withholds(c, d, a) {
+			continue
+		}
 		switch d.wire {
 		case wirePlain:
 			s.sendToPlain(c, d, a)
@@ -36,6 +39,12 @@ func (s *shard) applySends(c *epoll.Conn, d *device, sess *session.Session, out 
 	}
 }
 
+// unsendable is a message of the window that its device is not sent, with the reason that is not its size.
+type unsendable struct {
+	packetID uint16
+	reason   uint8
+}
+
 // skipOversize tells the session what its device can't be sent, so that the window does not stay closed. What comes of that
 // may be too large again.
 func (s *shard) skipOversize(c *epoll.Conn, d *device, sess *session.Session) {
@@ -44,7 +53,7 @@ func (s *shard) skipOversize(c *epoll.Conn, d *device, sess *session.Session) {
 	var out session.Out
 	for len(s.oversize) > 0 {
 		last := len(s.oversize) - 1
-		ev := session.Event{Kind: session.TooLarge, PacketID: s.oversize[last]}
+		ev := session.Event{Kind: session.TooLarge, PacketID: s.oversize[last].packetID, Reason: s.oversize[last].reason}
 		s.oversize = s.oversize[:last]
 		sess.Step(s.loop.NowSec(), &ev, &out)
 		s.applySends(c, d, sess, &out)
@@ -102,7 +111,7 @@ func (s *shard) appendPublish(dst []byte, d *device, a *session.Send) []byte {
 		if !s.fits(d, p) {
 			// Too large for this device: as if it had been delivered [MQTT-3.1.2-25].
 			if a.QoS > 0 {
-				s.oversize = append(s.oversize, a.PacketID)
+				s.oversize = append(s.oversize, unsendable{packetID: a.PacketID})
 			} else {
 				s.count.drops[session.DropTooLarge]++
 			}

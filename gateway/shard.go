@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/tidegate/tidegate/epoll"
+	"github.com/tidegate/tidegate/gateway/auth/acl"
 	"github.com/tidegate/tidegate/gateway/command"
 	"github.com/tidegate/tidegate/gateway/mqtt"
 	"github.com/tidegate/tidegate/gateway/ws"
@@ -89,7 +90,9 @@ type shard struct {
 	doubt       doubt
 	draining    bool
 	rewrites    []rewriteRule
-	rewritten   []byte // what they made of topics of the packet at hand
+	restricts   bool        // there may be permissions
+	fileRules   *acl.Policy // of acl.file; nil: none
+	rewritten   []byte      // what they made of topics of the packet at hand
 
 	early earlyReplays
 
@@ -108,8 +111,8 @@ type shard struct {
 	subIDs      []uint32
 	reasons     []mqtt.Reason
 	refused     []refusal // of the filters of the packet at hand
-	oversize    []uint16  // packet ids
-	skipping    bool      // skipOversize runs
+	oversize    []unsendable
+	skipping    bool // skipOversize runs
 	scratch     []byte
 	scratch2    []byte
 	scratch3    []byte
@@ -152,6 +155,7 @@ func newShard(g *Gateway, index int) (*shard, error) {
 	s.upgrade = ws.Policy{Origins: g.cfg.WebSocket.Origins, Accept: s.acceptUpgrade, Deflate: s.mayDeflate}
 	s.noUpgrade = noUpgrade(g.cfg.WebSocket.Origins, func() int { return s.turnStatus })
 	s.pacer, s.flaps, s.duels = newPacer(g.bounds), newFlaps(&g.cfg.Bans), newDuels()
+	s.restricts, s.fileRules = g.restricts(), g.rules.inForce()
 	for i := range g.bounds {
 		s.wsLimits = append(s.wsLimits, wsLimits(&g.bounds[i], g.cfg.Limits.ConnectBytesMax))
 	}

@@ -103,11 +103,12 @@ func (s *shard) onCommand(c *epoll.Conn, d *device, cmd *command.Command) bool {
 	case command.Ack:
 		return s.onAck(c, d, cmd)
 	case command.Request:
-		s.onRequest(c, d, cmd)
+		return s.onRequest(c, d, cmd)
 	case command.Presence:
 		s.onPresence(c, d, cmd)
 	case command.Refresh:
 		s.onRefresh(c, d, cmd)
+		return !c.Closing()
 	case command.Ping:
 		s.ok(c, d, cmd)
 	}

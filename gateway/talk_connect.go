@@ -89,6 +89,9 @@ func (s *shard) onConnectCommand(c *epoll.Conn, d *device, cmd *command.Command)
 	if !s.step(c, d, &s.event) {
 		return false
 	}
+	if s.restricts && present {
+		s.dropForbidden(c, d)
+	}
 	s.autoSubscribe(c, d)
 	return !c.Closing()
 }
@@ -99,6 +102,9 @@ func (s *shard) hearDown(c *epoll.Conn, d *device, qos uint8) {
 	s.scratch2 = appendPattern(s.scratch2[:0], s.cfg.WebSocket.DownTopic, d.sess.ClientID())
 	s.filters = append(s.filters[:0], session.Filter{Topic: s.scratch2, QoS: qos, RetainHandling: 1})
 	s.boundFilters(s.boundsOf(c), false)
+	if s.restricts && !s.permitFilters(c, d) {
+		s.doomed = append(s.doomed, doomed{c.Handle(), reasonNotAuthorized})
+	}
 	s.event = session.Event{Kind: session.Subscribe, PacketID: 1, Filters: s.filters}
 	d.sess.Step(s.loop.NowSec(), &s.event, &s.out)
 	s.applyInterests(s.out.Interests)
@@ -149,12 +155,14 @@ func (s *shard) authorize(d *device, id []byte, token string) (leftSec uint32, o
 	if err != nil || claims.ClientID != string(id) {
 		return 0, false
 	}
+	rules, err := compileRules(claims.Rules)
+	if err != nil {
+		return 0, false
+	}
 	leftSec = uint32(min(claims.ExpiresSec-now, tokenSecMax))
 	d.more.user = []byte(claims.User)
-	if w := d.who(); w != nil || claims.Tenant != "" || len(claims.Rules) > 0 {
-		w = d.known()
-		w.user, w.tenant, w.rules = claims.User, claims.Tenant, claims.Rules
-	}
+	w := d.known()
+	w.user, w.tenant, w.rules = claims.User, claims.Tenant, rules
 	d.more.talk.tokenSec = s.loop.NowSec() + leftSec
 	return leftSec, true
 }
@@ -176,4 +184,7 @@ func (s *shard) onRefresh(c *epoll.Conn, d *device, cmd *command.Command) {
 	enc, _ := d.encoding()
 	s.scratch3 = command.AppendRefreshed(s.scratch3[:0], enc, cmd.ID, left)
 	s.say(c, d, s.scratch3)
+	if s.restricts { // the token may have other rules
+		s.expelLoser(c, d)
+	}
 }

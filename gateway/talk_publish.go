@@ -42,6 +42,11 @@ func (s *shard) publishCommand(c *epoll.Conn, d *device, cmd *command.Command, t
 		s.fail(c, d, cmd, e)
 		return true
 	}
+	if s.restricts {
+		if may := s.mayPublishOn(c, d, m); !may.Allow {
+			return s.denyCommand(c, d, cmd, may.OnDeny)
+		}
+	}
 	// What is not stored is taken over here and now; the session need not remember a QoS 1 message to acknowledge it.
 	later := m.QoS > 0 && !isCall(m.Topic) && s.gw.durable.of(m.Topic) >= inLog
 	if !later {

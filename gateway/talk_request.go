@@ -16,19 +16,24 @@ const (
 	requestTimeMax     = time.Minute
 )
 
-// onRequest sends a NATS request in the device's name.
-func (s *shard) onRequest(c *epoll.Conn, d *device, cmd *command.Command) {
+// onRequest sends a NATS request in the device's name; false: the connection is closed.
+func (s *shard) onRequest(c *epoll.Conn, d *device, cmd *command.Command) bool {
 	topic := s.rewrite([]byte(cmd.Topic), d.sess.ClientID(), false)
 	switch {
 	case !s.mayPublish(topic):
 		s.fail(c, d, cmd, command.ErrTopic)
-		return
+		return true
 	case !s.fitsNATS(&session.Message{Topic: topic, Payload: cmd.Payload, From: d.sess}):
 		s.fail(c, d, cmd, command.ErrTooLarge)
-		return
+		return true
 	case d.more.talk.requests >= s.cfg.Limits.RequestsMax:
 		s.fail(c, d, cmd, command.ErrTooMany)
-		return
+		return true
+	}
+	if s.restricts {
+		if may := s.mayPublishOn(c, d, &session.Message{Topic: topic}); !may.Allow {
+			return s.denyCommand(c, d, cmd, may.OnDeny)
+		}
 	}
 	wait := requestTimeDefault
 	if cmd.TimeoutMS > 0 {
@@ -46,6 +51,7 @@ func (s *shard) onRequest(c *epoll.Conn, d *device, cmd *command.Command) {
 		}
 		s.doSoon(func(s *shard) { s.answerLate(owner, item) })
 	})
+	return true
 }
 
 func requestError(err error) *command.Error {

@@ -25,6 +25,9 @@ func (s *shard) onSubscribeCommand(c *epoll.Conn, d *device, cmd *command.Comman
 		Topic: filter, QoS: cmd.QoS, NoLocal: cmd.NoLocal, RetainAsPublished: cmd.RetainAsPublished, RetainHandling: cmd.RetainHandling,
 	})
 	s.boundFilters(b, false)
+	if s.restricts && !s.permitCommand(c, d, cmd) {
+		return !c.Closing()
+	}
 	s.event = session.Event{Kind: session.Subscribe, PacketID: 1, Filters: s.filters}
 	s.out.Reset()
 	d.sess.Step(s.loop.NowSec(), &s.event, &s.out)

@@ -16,7 +16,7 @@ const (
 	Resume                      // CONNACK is written: what is in flight is sent again, then the queue (Congested)
 	Drained                     // the connection can take more: go on with the queue (Congested)
 	Lost                        // the connection ended (Owner, Mark, KeepWill, SetExpiry, ExpirySec)
-	TooLarge                    // the SendPublish with PacketID exceeds the device's maximum packet size: it counts as done
+	TooLarge                    // the SendPublish with PacketID exceeds the device's maximum packet size, or with Reason 0x87 may not be sent to it: it counts as done
 	Saved                       // the record that AppendRecord wrote with Token is stored: what waited for it goes on (Congested)
 	Released                    // the marker that Out.Releases asked for is stored (PacketID): PUBCOMP is due
 	Refill                      // Msg is the restored message at Stream and Seq (Retain, SubIDs, Congested); nil: it is no more (EachRefill)

@@ -165,12 +165,13 @@ const (
 	DropTooLarge                      // beyond the device's maximum packet size [MQTT-3.1.2-25]
 	DropTableBytes                    // TableBytesMax
 	DropSuperseded                    // a newer message of its topic came while it waited (Message.LastValue)
+	DropDenied                        // the device may not have it any more (TooLarge with reason 0x87)
 	// DropReasons is how many there are.
 	DropReasons
 )
 
 var dropNames = [DropReasons]string{"queue_full", "queue_bytes", "congested", "offline", "expired", "session_gone", "too_large",
-	"table_bytes", "superseded"}
+	"table_bytes", "superseded", "denied"}
 
 // String is the reason as a metric label.
 func (r DropReason) String() string {
@@ -184,6 +185,7 @@ func (r DropReason) String() string {
 const (
 	reasonNoSubscription = 0x11
 	reasonProtocolError  = 0x82
+	reasonDenied         = 0x87
 	reasonFilterInvalid  = 0x8F
 	reasonIDNotFound     = 0x92
 	reasonReceiveMax     = 0x93

@@ -354,11 +354,15 @@ func (s *Session) onPubcomp(nowSec uint32, ev *Event, out *Out) {
 	}
 }
 
-// onTooLarge counts a message as done that the device could not take [MQTT-3.1.2-25].
+// onTooLarge counts a message as done that the device could not take [MQTT-3.1.2-25], or may not have.
 func (s *Session) onTooLarge(nowSec uint32, ev *Event, out *Out) {
-	out.Drops[DropTooLarge]++
+	drop, reason := DropTooLarge, uint8(reasonTooLarge)
+	if ev.Reason == reasonDenied {
+		drop, reason = DropDenied, reasonDenied
+	}
+	out.Drops[drop]++
 	if i := s.acked(ev); i >= 0 && s.flow.window.at(i).phase() != awaitComp {
-		out.settle(s.flow.window.at(i), reasonTooLarge)
+		out.settle(s.flow.window.at(i), reason)
 		s.forget(i, out)
 		s.pump(nowSec, ev.Congested, out)
 	}

@@ -14,6 +14,14 @@ type will struct {
 // hasWill says whether the session has a will.
 func (s *Session) hasWill() bool { return s.extra != nil && s.extra.will.kept != nil }
 
+// Will is the message that is to be published for a live session when its connection ends, nil for none; borrowed, and not to be changed.
+func (s *Session) Will() *Message {
+	if !s.hasWill() {
+		return nil
+	}
+	return &s.extra.will.kept.msg
+}
+
 // setWill replaces the will by a copy of w, nil for none. It was published or dropped before.
 func (s *Session) setWill(w *Will, out *Out) {
 	s.dropWill(out)

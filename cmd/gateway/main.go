@@ -61,7 +61,7 @@ the file when --config does not. gateway config print --origin shows what is in 
 
 Exit codes: 0 stopped cleanly · 1 failure while starting or running · 2 wrong configuration or arguments.
 Signals: SIGTERM and SIGINT send the devices away at a pace and stop; a second one stops at once.
-SIGHUP reads certificates, password files and the keys of tokens again; the gateway looks after them by itself as well.`
+SIGHUP reads certificates, password files, the keys of tokens and rules again; the gateway looks after them by itself as well.`
 
 func newRoot(environ []string) *cobra.Command {
 	root := &cobra.Command{
@@ -81,7 +81,7 @@ func newRoot(environ []string) *cobra.Command {
 		return serve(l, cmd.OutOrStdout(), cmd.ErrOrStderr())
 	}
 	root.SetFlagErrorFunc(explainFlagError)
-	root.AddCommand(newConfigCommand(environ), newPasswdCommand(), newScramCommand(), newBanCommand(environ), newVersionCommand())
+	root.AddCommand(newConfigCommand(environ), newExplainCommand(environ), newPasswdCommand(), newScramCommand(), newBanCommand(environ), newVersionCommand())
 	return root
 }
 

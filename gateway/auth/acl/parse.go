@@ -101,6 +101,10 @@ func (r *reader) rule(node ast.Node) {
 		r.add(node.GetToken(), "a rule has keys: permission, action and topic at least")
 		return
 	}
+	if len(values) == 0 {
+		r.add(node.GetToken(), "a rule has keys: permission, action and topic at least")
+		return
+	}
 	before := len(r.problems)
 	s := said{rule: Rule{QoSMax: 2}, seen: map[string]*token.Token{}}
 	for _, v := range values {
@@ -124,7 +128,7 @@ func (r *reader) rule(node ast.Node) {
 	}
 	for _, key := range []string{"permission", "action", "topic"} {
 		if s.seen[key] == nil {
-			r.add(node.GetToken(), "the rule has no %s", key)
+			r.add(values[0].Key.GetToken(), "the rule has no %s", key)
 		}
 	}
 	switch {

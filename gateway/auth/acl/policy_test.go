@@ -209,6 +209,19 @@ func TestQoSAndRetain(t *testing.T) {
 	}
 }
 
+// TestSubscribeDisconnects: a device that asks for more than it may is not disconnected for what is among it.
+func TestSubscribeDisconnects(t *testing.T) {
+	p, err := Compile([]Rule{{Actions: Subscribe, Filter: "a/#", OnDeny: Disconnect}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for filter, want := range map[string]OnDeny{"a/b": Disconnect, "a/#": Disconnect, "a": Disconnect, "#": Reason, "+/b": Reason} {
+		if d := p.Subscribe(&Who{}, []byte(filter), 0); d.Allow || d.Rule != 0 || d.OnDeny != want {
+			t.Errorf("%s: %+v, want %v", filter, d, want)
+		}
+	}
+}
+
 // TestCompileRefuses: a rule that would not do what it seems to is an error that says where it stands.
 func TestCompileRefuses(t *testing.T) {
 	for _, filter := range []string{"", "a/#/b", "a+", "x/b#", "a\x00", "dev-${clientid}", "${client}/x", "$share/g/a", strings.Repeat("/", LevelsMax)} {

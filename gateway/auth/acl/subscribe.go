@@ -7,7 +7,8 @@ import (
 
 // Subscribe says whether a device may have a subscription; filter is without $share/GROUP/. An allow rule has to cover all of the
 // filter, and no deny rule before it may have a topic in common with it: what is denied is not to be had by asking for more. Without
-// such an allow rule, the first deny rule that has a topic in common with the filter decides.
+// such an allow rule, the first deny rule that has a topic in common with the filter decides. It disconnects only a device all of whose filter it is
+// about: one that asks for everything means no harm.
 //
 // The work is bounded as that of Publish. It allocates nothing for filters of up to 15 levels.
 func (p *Policy) Subscribe(who *Who, filter []byte, qos byte) Decision {
@@ -22,7 +23,11 @@ func (p *Policy) Subscribe(who *Who, filter []byte, qos byte) Decision {
 		s.levels = append(s.levels, l)
 	}
 	s.visit(0, 0, true)
-	return p.decision(s.best)
+	d := p.decision(s.best)
+	if d.OnDeny == Disconnect && !s.whole {
+		d.OnDeny = Reason
+	}
+	return d
 }
 
 // span is a check of all topics of a filter.
@@ -32,6 +37,7 @@ type span struct {
 	levels [][]byte
 	qos    byte
 	best   int32
+	whole  bool // best is about the whole filter
 }
 
 // visit looks at a node and what is below it; covers: every topic of the filter that is like the levels so far is in the node's.
@@ -119,7 +125,7 @@ func (s *span) take(rules []int32, covers bool) {
 		}
 		r := &s.p.rules[i]
 		if r.appliesTo(ask{action: Subscribe, qos: s.qos}, s.who) && (covers || !r.Allow) {
-			s.best = i
+			s.best, s.whole = i, covers
 			return
 		}
 	}
