@@ -243,7 +243,7 @@ func (s *shard) sweepBanned(from uint32) {
 		if d.sess != nil {
 			client = d.sess.ClientID()
 		}
-		if list.has(client, string(d.user()), now) || list.hasAddress(d.addressOr(c.Peer()), now) {
+		if list.has(client, string(d.user()), now) || list.hasAddress(s.gw.answerable(c.Listener(), c.Peer(), d.who()), now) {
 			s.doomed = append(s.doomed, doomed{c.Handle(), reasonBanned})
 		}
 	})
@@ -263,7 +263,9 @@ func (l *banList) has(client, user string, now int64) bool {
 
 // hasAddress tells whether an address is in a banned network.
 func (l *banList) hasAddress(a netip.Addr, now int64) bool {
-	a = a.Unmap().WithZone("")
+	if a = a.Unmap().WithZone(""); !a.IsValid() {
+		return false
+	}
 	for bits := range l.lengths {
 		network, err := a.Prefix(bits)
 		if err != nil { // longer than an IPv4 address

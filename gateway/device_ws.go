@@ -92,8 +92,13 @@ func plainID(path []byte) (id string, ok bool) {
 
 // onUpgrade answers the WebSocket handshake.
 func (s *shard) onUpgrade(c *epoll.Conn, d *device, p []byte) (rest []byte) {
-	out, req, n, status := s.upgrade.Upgrade(c.Begin(), p)
+	before := c.Begin()
+	out, req, n, status := s.upgrade.Upgrade(before, p)
 	c.End(out)
+	if status == http.StatusSwitchingProtocols && !s.onForwarded(c, d, &req) {
+		c.End(c.Begin()[:len(before)]) // it is answered otherwise
+		return s.turnAwayHTTP(c, d, p)
+	}
 	if status == 0 {
 		return p
 	}
@@ -102,7 +107,6 @@ func (s *shard) onUpgrade(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 		return nil
 	}
 	s.count.upgrades++
-	s.onForwarded(c, d, &req)
 	if req.Deflate {
 		d.reader.AcceptDeflate()
 	}

@@ -13,16 +13,18 @@ import (
 // what the client put into the others.
 var forwardedHeaders = []string{"x-forwarded-for", "x-real-ip", "forwarded"}
 
-// onForwarded takes the device's address from the request of a WebSocket.
-func (s *shard) onForwarded(c *epoll.Conn, d *device, req *ws.Request) {
+// onForwarded takes the device's address from the request of a WebSocket; false: there is no place for one from there.
+func (s *shard) onForwarded(c *epoll.Conn, d *device, req *ws.Request) bool {
 	peer := s.peerOf(c, d)
 	if len(s.gw.forwarders) == 0 || !s.gw.forwarders.has(peer.Addr()) {
-		return
+		return true
 	}
 	header := s.cfg.WebSocket.ForwardedHeader
 	if from := forwardedFor(slices.Collect(req.Values(header)), header == "forwarded", peer, s.gw.forwarders); from != peer {
 		d.known().peer = from
+		return s.placeBehind(c, d, true)
 	}
+	return true
 }
 
 // forwardedFor is for whom peer speaks, by the lines of a header. Each hop adds, at the right, the address that it heard: so the list is

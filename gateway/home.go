@@ -56,7 +56,7 @@ func (s *shard) arrive(a *arrival) {
 	c, err := s.loop.Adopt(a.conn)
 	if err != nil {
 		s.count.closed[reasonServer]++
-		s.gw.leave(a.conn.Listener, a.d.addressOr(a.conn.Peer), s.loop.Now())
+		s.gw.leave(a.conn.Listener, s.gw.answerable(a.conn.Listener, a.conn.Peer, a.d.who()), s.loop.Now())
 		_ = syscall.Close(a.conn.FD) // ours until it is adopted
 		return
 	}

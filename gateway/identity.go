@@ -44,14 +44,6 @@ func (d *device) known() *identity {
 	return more.who
 }
 
-// addressOr is the address of the device, also behind a trusted proxy, whose connection comes from peer.
-func (d *device) addressOr(peer netip.AddrPort) netip.Addr {
-	if w := d.who(); w != nil && w.peer.IsValid() {
-		return w.peer.Addr()
-	}
-	return peer.Addr()
-}
-
 // peerOf is the address of the device, also behind a trusted proxy.
 func (s *shard) peerOf(c *epoll.Conn, d *device) netip.AddrPort {
 	if w := d.who(); w != nil && w.peer.IsValid() {

@@ -36,7 +36,7 @@ var verdicts = [verdictCount]struct {
 	turnedListenerRate: {"listener_rate", reasonConnectRate, refusedConnectRate, http.StatusServiceUnavailable},
 	turnedAddressFull:  {"address_full", reasonFull, refusedAddressFull, http.StatusTooManyRequests},
 	turnedAddressRate:  {"address_rate", reasonConnectRate, refusedAddressRate, http.StatusTooManyRequests},
-	turnedBanned:       {label: "banned"}, // reset without a word
+	turnedBanned:       {"banned", reasonBanned, refusedBanned, http.StatusForbidden}, // told only in HTTP
 }
 
 // gate holds the connections of one listener, of all loops, to its limits. Safe from any goroutine.
@@ -83,22 +83,28 @@ func (x *gate) mayEnter(now int64) bool {
 
 // admit is epoll.Options.Admit: a connection from a banned address, or one that could not even be told to go, is reset before it costs anything.
 func (s *shard) admit(listener int, peer netip.AddrPort) bool {
-	if s.gw.bannedAddress(peer.Addr()) {
+	from := s.gw.answerable(listener, peer, nil)
+	if s.gw.bannedAddress(from) {
 		s.count.turnedAway[turnedBanned]++
+		s.count.bannedUnheard++
 		return false
 	}
-	return s.refusing < s.gw.refusalsMax || !s.draining && s.gw.mayEnter(listener, peer.Addr(), s.loop.Now())
+	return s.refusing < s.gw.refusalsMax || !s.draining && s.gw.mayEnter(listener, from, s.loop.Now())
 }
 
 // takePlace counts a new connection in, or makes it one that is only told to go.
 func (s *shard) takePlace(c *epoll.Conn, d *device) {
 	v := turnedDraining
 	if !s.draining {
-		v = s.gw.enter(c.Listener(), c.Peer().Addr(), s.loop.Now())
+		v = s.gw.enter(c.Listener(), s.gw.answerable(c.Listener(), c.Peer(), nil), s.loop.Now())
 	}
-	if v == welcome {
-		return
+	if v != welcome {
+		s.unwelcomes(c, d, v)
 	}
+}
+
+// unwelcomes makes a connection that has no place one that is only told to go.
+func (s *shard) unwelcomes(c *epoll.Conn, d *device, v verdict) {
 	d.unwelcome, d.verdict = true, v
 	s.refusing++
 	s.count.turnedAway[v]++
@@ -113,7 +119,7 @@ func (s *shard) givePlace(c *epoll.Conn, d *device) {
 		s.refusing--
 		return
 	}
-	s.gw.leave(c.Listener(), d.addressOr(c.Peer()), s.loop.Now())
+	s.gw.leave(c.Listener(), s.gw.answerable(c.Listener(), c.Peer(), d.who()), s.loop.Now())
 }
 
 // enter takes a place in everything that is limited: the room is last, as one that is full for a moment is not ready. The address is before the

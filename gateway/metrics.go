@@ -43,7 +43,7 @@ type counters struct {
 	refused, retainedFull, badCommands, willsLost, turnsEnded uint64
 	redelivered                                               uint64
 	pauses, lateTicks, movedOut, panics                       uint64
-	rests, flapped, duels                                     uint64
+	rests, flapped, duels, bannedUnheard                      uint64
 	rewrites, autoSubscribed, autoRefused                     uint64
 	payloadIn, payloadOut                                     uint64 // bytes
 	takenElsewhere                                            uint64
@@ -324,7 +324,7 @@ func (e emitter) devices(s *snapshot) {
 	for v := welcome + 1; v < verdictCount; v++ {
 		e.counter("gateway_accept_refused_total", float64(s.turnedAway[v]), verdicts[v].label)
 	}
-	e.counter("gateway_accept_refused_total", float64(s.loop.Refused-s.turnedAway[turnedBanned]), "reset")
+	e.counter("gateway_accept_refused_total", float64(s.loop.Refused-s.bannedUnheard), "reset")
 	e.counter("gateway_accept_refused_total", float64(s.loop.Starved), "descriptors")
 	e.counter("gateway_connects_total", float64(s.connects), "accepted")
 	e.counter("gateway_connects_total", float64(s.refusedConnects), "refused")

@@ -21,6 +21,7 @@ func (s *snapshot) addLimits(o *snapshot) {
 	s.flapped += o.flapped
 	s.duels += o.duels
 	s.expelled += o.expelled
+	s.bannedUnheard += o.bannedUnheard
 	for v := range s.turnedAway {
 		s.turnedAway[v] += o.turnedAway[v]
 	}

@@ -101,6 +101,7 @@ func (s *shard) onProxyHeader(c *epoll.Conn, d *device, p []byte) (rest []byte) 
 	d.headed = false
 	if h.Source.IsValid() {
 		d.known().peer = h.Source
+		s.placeBehind(c, d, false)
 	}
 	if h.TLS || h.Authority != nil || h.ALPN != nil {
 		d.known().tls = &auth.Peer{ServerName: string(h.Authority), Protocol: string(h.ALPN), CN: string(h.CN)}

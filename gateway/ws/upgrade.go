@@ -183,7 +183,7 @@ func (x *exchange) Write(p []byte) (int, error) {
 var refusals = map[int]struct{ field, text string }{
 	http.StatusBadRequest:                  {"", "This port speaks WebSocket (RFC 6455); this was not a valid handshake."},
 	http.StatusUnauthorized:                {"WWW-Authenticate: Bearer realm=\"devices\"\r\n", "Devices have to authenticate here."},
-	http.StatusForbidden:                   {"", "Pages from this Origin may not connect."},
+	http.StatusForbidden:                   {"", "Pages from this Origin, or your address, may not connect."},
 	http.StatusNotFound:                    {"", "No WebSocket is served on this path."},
 	http.StatusMethodNotAllowed:            {"Allow: GET\r\n", "A WebSocket handshake is a GET."},
 	http.StatusRequestEntityTooLarge:       {"", "A WebSocket handshake has no body."},
