@@ -106,6 +106,30 @@ func TestPermitReload(t *testing.T) {
 	}
 }
 
+// TestPermitFileRests: a file that is being written is left alone until it is the same twice.
+func TestPermitFileRests(t *testing.T) {
+	mod, file := ruled(t, house)
+	g := &Gateway{cfg: Default()}
+	mod(&g.cfg)
+	if err := g.openRules(); err != nil {
+		t.Fatal(err)
+	}
+	before := g.rules.inForce()
+	for _, text := range []string{"- {permission: allow, action: all, topic: a}", "- {permission: allow, action: all, topic: ab}"} {
+		writeRules(t, file, text)
+		if g.reloadRules(false); g.rules.inForce() != before {
+			t.Error("it is read while it changes")
+		}
+	}
+	if g.reloadRules(false); g.rules.inForce().Rules() != 1 || g.rules.taken.Load() != 1 {
+		t.Error("it is not read when it rests")
+	}
+	g.reloadRules(false)
+	if g.reloadRules(true); g.rules.taken.Load() != 2 {
+		t.Errorf("it is read %d times, want 2", g.rules.taken.Load())
+	}
+}
+
 // TestPermitNobodyReaches: whatever rules say, what begins with $ and the inboxes of NATS are out of reach, and no property of a device looks like a header
 // of ours.
 func TestPermitNobodyReaches(t *testing.T) {

@@ -35,7 +35,8 @@ const rulesTime = time.Second
 // ruleFile is acl.file as it was read last. Safe from any goroutine.
 type ruleFile struct {
 	mu             sync.Mutex // held while it is read
-	seen           fileState
+	seen           fileState  // as it was read
+	last           fileState  // as it was looked at last
 	policy         atomic.Pointer[acl.Policy]
 	taken, refused atomic.Uint64
 }
@@ -92,7 +93,7 @@ func (g *Gateway) openRules() error {
 	if err != nil {
 		return fmt.Errorf("acl.file: %w", err)
 	}
-	g.rules.seen = seen
+	g.rules.seen, g.rules.last = seen, seen
 	g.rules.policy.Store(rules)
 	return nil
 }
@@ -124,7 +125,8 @@ func (g *Gateway) watchRules(ctx context.Context) {
 	}
 }
 
-// reloadRules puts the rules of acl.file into force, in any case or if it has changed. One that can't be read leaves those before in force: without any, or
+// reloadRules puts the rules of acl.file into force, in any case or if it has changed and come to rest: half of a file that is being written may be rules
+// that let in more. One that can't be read leaves those before in force: without any, or
 // with half of them, devices would get more, or nothing.
 func (g *Gateway) reloadRules(inAnyCase bool) {
 	x, name := &g.rules, g.cfg.ACL.File
@@ -133,12 +135,10 @@ func (g *Gateway) reloadRules(inAnyCase bool) {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	now, err := stateOf(name)
-	if err == nil && now == x.seen && !inAnyCase {
+	now, err := stateOf(name) // none if it is missing
+	rests := now == x.last
+	if x.last = now; !inAnyCase && (now == x.seen || !rests) {
 		return
-	}
-	if err != nil && x.seen == (fileState{}) && !inAnyCase {
-		return // told already
 	}
 	x.seen = now
 	var rules *acl.Policy
