@@ -149,8 +149,7 @@ func (s *shard) onFrames(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 		return p
 	}
 	now := s.loop.NowSec()
-	n := int(d.decoded)
-	raw := p[n:]
+	n, raw := int(d.decoded), p[d.decoded:]
 	if d.whole {
 		if !s.onWhole(c, d, d.op, p[:n]) {
 			return p
@@ -190,10 +189,8 @@ func (s *shard) onFrames(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 				return nil
 			}
 			raw = raw[size:]
-			if s.pacer != nil {
-				if s.paced(c, d, size); c.Closing() {
-					return nil
-				}
+			if s.pacer != nil && s.tooFast(c, d, size) {
+				return nil
 			}
 			continue
 		}
@@ -217,22 +214,31 @@ func (s *shard) onFrames(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 			d.op, d.whole = chunk.Op, true
 			break
 		}
-		if s.pacer != nil {
-			if s.paced(c, d, n); c.Closing() {
-				return nil
-			}
+		if s.pacer != nil && s.tooFast(c, d, n) {
+			return nil
 		}
 		n, d.partialSec = 0, 0
 	}
 	d.decoded = uint32(n)
 	rest = p[:n+copy(p[n:], raw)]
+	d.waitsForRest(now, len(rest) == 0 || c.Paused())
+	return rest
+}
+
+// tooFast counts bytes of a device against its rate; true: it is closed for them.
+func (s *shard) tooFast(c *epoll.Conn, d *device, n int) bool {
+	s.paced(c, d, n)
+	return c.Closing()
+}
+
+// waitsForRest notes since when a message is incomplete, if one is. While we do not listen, nothing is late.
+func (d *device) waitsForRest(now uint32, nothing bool) {
 	switch {
-	case len(rest) == 0 || c.Paused(): // while we do not listen, nothing is late
+	case nothing:
 		d.partialSec = 0
 	case d.partialSec == 0:
 		d.partialSec = now
 	}
-	return rest
 }
 
 // frameLimits bounds the messages of a device: more closely before it has said who it is.
