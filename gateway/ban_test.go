@@ -220,7 +220,7 @@ func (l *lockedBuffer) String() string {
 func TestFaultD6TwoDevicesOneID(t *testing.T) {
 	t.Parallel()
 	var log lockedBuffer
-	r := startLogging(t, &log, memoryOnly)
+	r := startLogging(t, &log, memoryOnly, func(c *Config) { c.Bans.DuplicateWait = 3 * time.Second })
 	addresses := []string{"127.0.0.5", "127.0.0.6"}
 	for i := range duelTakeovers + 2 {
 		c := r.dialFrom(addresses[i%2], r.mqtt, mqtt.V5)

@@ -38,6 +38,7 @@ func startLogging(t *testing.T, log io.Writer, mods ...func(c *Config)) *rig {
 	cfg.Listeners = []string{"mqtt://127.0.0.1:0", "ws://127.0.0.1:0", "any://127.0.0.1:0"}
 	cfg.Admin = "127.0.0.1:0"
 	cfg.NATS.Listen = "127.0.0.1:0"
+	cfg.Bans.DuplicateWait = 0 // tests take over from themselves
 	cfg.Data = t.TempDir()
 	cfg.Drain.Rate = 0
 	cfg.Diagnostics = true

@@ -43,7 +43,7 @@ func TestTakeover(t *testing.T) {
 // is left: no socket, no session, no goroutine.
 func TestTakeoverStorm(t *testing.T) {
 	const workers, each = 8, 250
-	r := start(t, func(c *Config) { c.Bans.DuplicateWait = 0 })
+	r := start(t)
 	keeper := r.connect(mqtt.V5, "keeper") // somebody else, who must not notice
 	r.eventually("JetStream has begun to copy what is recorded", func() bool {
 		_, ok, err := r.gw.presence.Lookup(t.Context(), "keeper")
