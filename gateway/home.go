@@ -66,6 +66,9 @@ func (s *shard) arrive(a *arrival) {
 	if s.pacer != nil {
 		s.pacer.begin(c, s.loop.NowSec())
 	}
+	if s.recalled(c) {
+		s.doomed = append(s.doomed, doomed{c.Handle(), reasonRevoked})
+	}
 	s.arm(c, d)
 	if d.wire == wirePlain {
 		s.openPlain(c, d)

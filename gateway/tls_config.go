@@ -113,7 +113,7 @@ func (c *Config) validateTLSListener(v *validator, path string, l Listener, b *B
 }
 
 // Warnings is what is not wrong with c, but may be soon, or is not what was meant: certificates and revocation lists whose time is
-// over. It is for a valid c, and reads files.
+// over, keys that anybody may read. It is for a valid c, and reads files.
 func (c *Config) Warnings() []*FieldError {
 	var all []*FieldError
 	for i, text := range c.Listeners {

@@ -79,19 +79,23 @@ func TestTLSValidate(t *testing.T) {
 	}
 }
 
-// TestTLSWarnings: what has expired is told, and no error.
+// TestTLSWarnings: what has expired, or is open to everybody, is told, and no error.
 func TestTLSWarnings(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t, t.TempDir(), "ca")
 	a.issue("server", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) })
 	a.revoke("crl", time.Now().Add(-time.Minute))
+	if err := os.Chmod(a.file("server.key"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	c := Default()
 	a.secured(a.wants("required"), func(c *TLSCfg) { c.CRL = []string{a.file("crl")} })(&c)
 	if errs := c.Validate(); len(errs) != 0 {
 		t.Fatal(errs)
 	}
 	got := c.Warnings()
-	if len(got) != 2 || got[0].Path != "tls.certificates[0].cert" || !strings.Contains(got[0].What, "has expired on") || got[1].Path != "tls.crl[0]" {
+	if len(got) != 3 || got[1].Path != "tls.certificates[0].cert" || !strings.Contains(got[1].What, "has expired on") || got[2].Path != "tls.crl[0]" ||
+		got[0].Path != "tls.certificates[0].key" || !strings.Contains(got[0].Error(), "chmod 0600") {
 		t.Errorf("%v", got)
 	}
 	if plain := Default(); len(plain.Warnings()) != 0 {

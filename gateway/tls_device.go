@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"github.com/tidegate/tidegate/epoll"
-	"github.com/tidegate/tidegate/gateway/auth"
 )
 
 // typeHandshake is the first byte of a TLS connection (RFC 8446 §5.1).
@@ -31,8 +30,12 @@ func (s *shard) seals(c *epoll.Conn, d *device, p []byte) (rest []byte, sealed b
 // OnSecured is part of epoll.Securer: the handshake is over, and says who the device is.
 func (s *shard) OnSecured(c *epoll.Conn) {
 	d := s.devices.At(c.Slot())
-	p, _ := c.Secured().(*auth.Peer)
-	d.known().tls = p
+	p, _ := c.Secured().(*tlsPeer)
+	d.known().tls = &p.Peer
+	if s.recalled(c) { // while the worker told us
+		s.close(c, d, reasonRevoked)
+		return
+	}
 	if d.wire != wireUnknown {
 		return
 	}

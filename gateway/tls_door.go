@@ -34,8 +34,9 @@ type tlsDoor struct {
 
 // tlsState is what a door has from its files at a time. Not changed once made, but for the ticket keys of config.
 type tlsState struct {
-	config *tls.Config
-	creds  *credentials
+	config     *tls.Config
+	creds      *credentials
+	generation uint64 // counts the states of a door
 }
 
 // protocolsOf are the names in ALPN of what a listener speaks.
@@ -58,12 +59,15 @@ func newTLSDoor(g *Gateway, l Listener, files *tlsFiles, h *epoll.Handshaker, se
 	return d
 }
 
-// use has new handshakes meet what files have now.
+// use has new handshakes meet what files have now. Called with the gate's lock held.
 func (d *tlsDoor) use(creds *credentials, keys []bus.TicketKey) {
 	s := &tlsState{config: d.base.Clone(), creds: creds}
 	s.config.GetCertificate = creds.certs.choose
 	s.config.ClientCAs = creds.pool
 	s.setTicketKeys(keys)
+	if was := d.now.Load(); was != nil {
+		s.generation = was.generation + 1
+	}
 	d.now.Store(s)
 }
 
@@ -95,12 +99,13 @@ var (
 
 // verified is epoll.TLS.Verified: who a device is by its handshake. It runs for resumed sessions, too, whose certificate was verified when it was shown.
 func (d *tlsDoor) verified(state tls.ConnectionState) (any, error) {
-	p := &auth.Peer{ServerName: state.ServerName, Protocol: state.NegotiatedProtocol}
+	files := d.now.Load()
+	p := &tlsPeer{Peer: auth.Peer{ServerName: state.ServerName, Protocol: state.NegotiatedProtocol}, generation: files.generation}
 	if len(state.VerifiedChains) == 0 {
 		return p, nil
 	}
 	now := time.Now()
-	if !anyGood(state.VerifiedChains, d.now.Load().creds.revoked, now) {
+	if p.chains = goodOf(state.VerifiedChains, files.creds.revoked, now); len(p.chains) == 0 {
 		return nil, errRevoked
 	}
 	leaf := state.VerifiedChains[0][0]
@@ -108,25 +113,25 @@ func (d *tlsDoor) verified(state tls.ConnectionState) (any, error) {
 	sum := sha256.Sum256(leaf.Raw)
 	p.Fingerprint = hex.EncodeToString(sum[:])
 	var err error
-	if p.User, err = userOf(leaf, p, d.identity); err != nil {
+	if p.User, err = userOf(leaf, &p.Peer, d.identity); err != nil {
 		return nil, err
 	}
 	d.seen.add(sum, p.ExpiresSec, now)
 	return p, nil
 }
 
-// anyGood tells whether a chain has nobody in it whose time is over or who is revoked.
-func anyGood(chains [][]*x509.Certificate, r revoked, now time.Time) bool {
+// goodOf are the chains that have nobody in them whose time is over or who is revoked.
+func goodOf(chains [][]*x509.Certificate, r revoked, now time.Time) (good [][]issued) {
 	for _, chain := range chains {
 		over := false
 		for _, cert := range chain {
 			over = over || now.After(cert.NotAfter) || now.Before(cert.NotBefore)
 		}
 		if !over && !r.has(chain) {
-			return true
+			good = append(good, issuedOf(chain))
 		}
 	}
-	return false
+	return good
 }
 
 // namesOf are the subject alternative names: URI, DNS, e-mail, IP.

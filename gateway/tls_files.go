@@ -48,6 +48,7 @@ func (f *tlsFiles) load(v, warn *validator) *credentials {
 			"tls.certificates: [{cert: server.pem, key: server.key}], or tls_cert and tls_key of the listener")
 	}
 	for _, p := range f.pairs {
+		p.key.warnOfMode(warn)
 		if pair := p.load(v); pair != nil {
 			warnOfTimes(warn, p.cert.path, p.cert.name, pair.Leaf)
 			c.certs.add(pair)
@@ -141,6 +142,14 @@ func (f certFile) read(v *validator) ([]byte, bool) {
 		v.add(f.path, fmt.Sprintf("cannot be read: %v", err), "a file that the user of the gateway may read")
 	}
 	return nil, false
+}
+
+// warnOfMode tells of a key that everybody on the machine may read.
+func (f certFile) warnOfMode(warn *validator) {
+	const byOthers = 0o004
+	if info, err := os.Stat(f.name); err == nil && info.Mode().Perm()&byOthers != 0 {
+		warn.add(f.path, fmt.Sprintf("%s may be read by every user of this machine (mode %04o)", f.name, info.Mode().Perm()), "chmod 0600 "+f.name+", or 0640 with the group of the gateway")
+	}
 }
 
 // warnOfTimes tells of a certificate that is not valid now. The gateway serves all the same: devices without a clock may not mind.

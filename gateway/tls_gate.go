@@ -98,8 +98,8 @@ func (g *Gateway) Reloads() bool {
 }
 
 // Reload reads the files of TLS again, which are certificates, authorities and revocation lists, those of auth.chains, and acl.file. What cannot be used is
-// logged, and leaves a listener, a chain or all devices with what they have. Devices stay connected, but those that came in by what has gone from a chain,
-// or that new rules take something from. It may be
+// logged, and leaves a listener, a chain or all devices with what they have. Devices stay connected, but those whose certificate is revoked, that came in by
+// what has gone from a chain, or that new rules take something from. It may be
 // called from any goroutine while Run runs.
 func (g *Gateway) Reload() {
 	if g.tls != nil {
@@ -137,7 +137,7 @@ func (x *tlsGate) load(which func(d *tlsDoor) bool) []*FieldError {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	v, warn := validator{}, validator{}
-	tried := 0
+	tried, recalls := 0, false
 	for _, d := range x.doors {
 		if d == nil || !which(d) {
 			continue
@@ -155,7 +155,11 @@ func (x *tlsGate) load(which func(d *tlsDoor) bool) []*FieldError {
 		if !first {
 			x.reloads[1].Add(1)
 			x.gw.log.Info().Str("listener", d.listener).Msg("TLS files were read anew")
+			recalls = recalls || len(creds.revoked) > 0
 		}
+	}
+	if recalls {
+		x.recallAll()
 	}
 	if tried > 0 {
 		x.bad = ""

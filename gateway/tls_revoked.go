@@ -109,9 +109,14 @@ func (n *revocations) newerThan(o *revocations) bool {
 
 // has tells whether a certificate of a chain, the device's own first, is revoked.
 func (r revoked) has(chain []*x509.Certificate) bool {
-	for i := range len(chain) - 1 {
-		if list := r[authorityKey(chain[i+1])]; list != nil {
-			if _, is := list.serials[string(chain[i].SerialNumber.Bytes())]; is {
+	return len(r) > 0 && r.hasAny(issuedOf(chain))
+}
+
+// hasAny tells whether one of some certificates is revoked.
+func (r revoked) hasAny(all []issued) bool {
+	for _, one := range all {
+		if list := r[one.by]; list != nil {
+			if _, is := list.serials[one.serial]; is {
 				return true
 			}
 		}

@@ -9,11 +9,13 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"io"
 	"math/big"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -206,3 +208,18 @@ func uri(t *testing.T, s string) *url.URL {
 	}
 	return u
 }
+
+// mutes is a connection whose first write goes through, and which then hears nothing.
+type mutes struct {
+	net.Conn
+	said chan struct{}
+	once sync.Once
+}
+
+func (m *mutes) Write(p []byte) (n int, err error) {
+	n, err = m.Conn.Write(p)
+	m.once.Do(func() { close(m.said) })
+	return n, err
+}
+
+func (m *mutes) Read([]byte) (int, error) { return 0, io.EOF }
