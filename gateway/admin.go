@@ -109,6 +109,9 @@ func (g *Gateway) checks() []check {
 		fullText = "full: "
 	}
 	checks = append(checks, check{"connections", !full, fmt.Sprintf("%s%d of %d connections", fullText, open, g.room.max)})
+	if c, ok := g.guard.check(); ok {
+		checks = append(checks, c)
+	}
 	if free, ok := g.dataFree(); ok {
 		checks = append(checks, check{"disk", free >= dataFreeMin, fmt.Sprintf("%d MiB free in %s", free>>20, g.cfg.Data)})
 	}

@@ -88,11 +88,18 @@ func (s *shard) filterText(i int, t mqtt.Type, r mqtt.Reason) string {
 // appendDisconnect writes the DISCONNECT of a connection that ends for r; nothing when even without words it is more than the
 // client takes [MQTT-3.14.2-3].
 func (s *shard) appendDisconnect(dst []byte, c *epoll.Conn, d *device, r reason, text string) []byte {
-	if ref := s.boundsOf(c).ServerReference; r == reasonShutdown && fitsReference(ref, d.packetMax) {
+	if ref := s.boundsOf(c).ServerReference; sendsElsewhere(r) && fitsReference(ref, d.packetMax) {
 		return mqtt.AppendRedirect(dst, mqtt.UseAnotherServer, []byte(ref))
 	}
 	if d.packetMax != 0 && mqtt.DisconnectSize(0) > int(d.packetMax) {
 		return dst
+	}
+	if r == reasonMemory || r == reasonLag {
+		s.props = appendRetry(s.props[:0])
+		full := mqtt.AppendDisconnectLater(dst, reasonTable[r].mqtt, s.says(d, text, mqtt.DisconnectSize(len(text))+len(s.props)), s.props)
+		if d.packetMax == 0 || len(full)-len(dst) <= int(d.packetMax) {
+			return full
+		}
 	}
 	return mqtt.AppendDisconnect(dst, d.version, reasonTable[r].mqtt, s.says(d, text, mqtt.DisconnectSize(len(text))))
 }
@@ -101,7 +108,7 @@ func (s *shard) appendDisconnect(dst []byte, c *epoll.Conn, d *device, r reason,
 func (s *shard) sendRefusal(c *epoll.Conn, d *device, r mqtt.Reason, text string) {
 	s.count.refusedConnects++
 	s.connack = mqtt.ConnackOut{Reason: r, MaxQoS: allQoS, ReasonString: s.says(d, text, 0)}
-	if r == mqtt.QuotaExceeded || r == mqtt.ServerUnavailable {
+	if r == mqtt.QuotaExceeded || r == mqtt.ServerUnavailable || r == mqtt.ServerBusy && d.unwelcome {
 		s.redirect(c, d)
 	}
 	if d.version == mqtt.V5 && passes(s.connack.Reason) {

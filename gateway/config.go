@@ -35,8 +35,11 @@ type Config struct {
 
 	Limits Limits  `yaml:"limits" doc:"bounds on what one device can cost; each has a consequence and a counter"`
 	Bans   BansCfg `yaml:"bans" doc:"who may not connect"`
-	Drain  Drain   `yaml:"drain" doc:"how a stopping gateway sends its devices away"`
-	Log    Log     `yaml:"log" doc:"what is written to standard error"`
+
+	Overload OverloadCfg `yaml:"overload" doc:"what the gateway does when it has too much to do: first it lets nobody new in, then it sends devices away"`
+
+	Drain Drain `yaml:"drain" doc:"how a stopping gateway sends its devices away"`
+	Log   Log   `yaml:"log" doc:"what is written to standard error"`
 
 	Diagnostics bool `yaml:"diagnostics" doc:"offer /echo on WebSocket listeners, which returns every message as it came"`
 }
@@ -227,7 +230,9 @@ func Default() Config {
 		},
 		Presence: PresenceCfg{Records: true, Events: true, Keep: 30 * 24 * time.Hour, LeaseTime: 10 * time.Second},
 
-		Bans:  BansCfg{Shared: true, FlappingWindow: time.Minute, FlappingBan: 5 * time.Minute, DuplicateWait: 3 * time.Second},
+		Bans:     BansCfg{Shared: true, FlappingWindow: time.Minute, FlappingBan: 5 * time.Minute, DuplicateWait: 3 * time.Second},
+		Overload: OverloadCfg{LagMax: 5 * time.Second},
+
 		Drain: Drain{Rate: 5000, Time: 20 * time.Second},
 		Log:   Log{Level: "info", Format: "auto"},
 	}
@@ -268,6 +273,7 @@ func (c *Config) Validate() []*FieldError {
 	c.validatePresence(&v)
 	c.validatePerAddress(&v)
 	c.validateBans(&v)
+	c.validateOverload(&v)
 	if c.Admin != "" {
 		if _, err := ResolveAddr(c.Admin); err != nil {
 			v.add("admin", err.Error(), "an address such as 127.0.0.1:8080, or empty for none")

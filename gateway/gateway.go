@@ -32,6 +32,7 @@ type Gateway struct {
 	gates               []*gate    // by listener; nil: it has no limits of connections
 	addresses           *addresses // nil: none is bounded
 	bans                *bans
+	guard               *guard  // nil: there is no bound
 	claims              *claims // nil where there can be no other gateway
 	durable             *durability
 	methods             map[string]auth.Method
@@ -135,6 +136,7 @@ func New(cfg Config, log zerolog.Logger) (g *Gateway, err error) {
 	if err = g.openShards(); err != nil {
 		return g, err
 	}
+	g.guard = newGuard(g)
 	if g.durable.wanted() {
 		g.mirrorRetained()
 	}
@@ -279,6 +281,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	background.Go(func() { g.requests.run(busCtx) })
 	background.Go(func() { g.shareCallKey(busCtx) })
 	background.Go(func() { g.bans.run(busCtx) })
+	background.Go(func() { g.guard.run(busCtx) })
 	ended := make(chan error, len(g.shards))
 	for _, s := range g.shards {
 		go func() {

@@ -20,6 +20,8 @@ const (
 	turnedAddressFull
 	turnedAddressRate
 	turnedBanned
+	turnedMemory
+	turnedLag
 	verdictCount
 )
 
@@ -37,6 +39,8 @@ var verdicts = [verdictCount]struct {
 	turnedAddressFull:  {"address_full", reasonFull, refusedAddressFull, http.StatusTooManyRequests},
 	turnedAddressRate:  {"address_rate", reasonConnectRate, refusedAddressRate, http.StatusTooManyRequests},
 	turnedBanned:       {"banned", reasonBanned, refusedBanned, http.StatusForbidden}, // told only in HTTP
+	turnedMemory:       {"memory", reasonMemory, refusedMemory, http.StatusServiceUnavailable},
+	turnedLag:          {"lag", reasonLag, refusedLag, http.StatusServiceUnavailable},
 }
 
 // gate holds the connections of one listener, of all loops, to its limits. Safe from any goroutine.
@@ -125,6 +129,9 @@ func (s *shard) givePlace(c *epoll.Conn, d *device) {
 // enter takes a place in everything that is limited: the room is last, as one that is full for a moment is not ready. The address is before the
 // listener, so that a single one cannot use up the rate of all.
 func (g *Gateway) enter(listener int, from netip.Addr, now int64) verdict {
+	if v := g.guard.turns(); v != welcome {
+		return v
+	}
 	if v := g.addresses.enter(from, now); v != welcome {
 		return v
 	}
@@ -147,7 +154,7 @@ func (g *Gateway) enter(listener int, from netip.Addr, now int64) verdict {
 // mayEnter tells whether enter would have a place.
 func (g *Gateway) mayEnter(listener int, from netip.Addr, now int64) bool {
 	x := g.gates[listener]
-	return g.room.open.Load() < g.room.max && (x == nil || x.mayEnter(now)) && g.addresses.mayEnter(from, now)
+	return g.guard.turns() == welcome && g.room.open.Load() < g.room.max && (x == nil || x.mayEnter(now)) && g.addresses.mayEnter(from, now)
 }
 
 // leave gives them back.

@@ -138,7 +138,7 @@ var metricTable = []struct {
 	{"gateway_accepted_total", "Accepted connections.", nil},
 	{"gateway_accept_errors_total", "Accepts that failed.", nil},
 	{"gateway_accept_pauses_total", "Times a loop's listeners paused: descriptors ran out, or too many were refused.", nil},
-	{"gateway_accept_refused_total", "Connections that may not stay: told so (full, draining, listener_full, listener_rate, address_full, address_rate), or ended at once (banned, reset, descriptors).", []string{"reason"}},
+	{"gateway_accept_refused_total", "Connections that may not stay: told so (full, draining, listener_full, listener_rate, address_full, address_rate, memory, lag), or ended at once (banned, reset, descriptors).", []string{"reason"}},
 	{"gateway_connections_max", "Connections that there is room for.", nil},
 	{"gateway_connects_total", "Devices that got a session, or were refused one.", []string{"result"}},
 	{"gateway_authentications_total", "Authentications with a method by result, and connects that lacked one.", []string{"result"}},
@@ -243,6 +243,10 @@ var metricTable = []struct {
 	{"gateway_tls_certificate_expiry_timestamp_seconds", "When a certificate of the gateway expires.", []string{"listener", "name"}},
 	{"gateway_tls_client_certificate_expiry_timestamp_seconds", "When the first of the certificates expires that devices have shown in the last week or two.", nil},
 	{"gateway_tls_client_certificates_expiring", "Certificates that devices have shown in the last week or two and that expire within 30 days.", nil},
+	{"gateway_overload_stage", "What is done about too much memory in use, or loops that are late: 0 nothing, 1 nobody new is let in, 2 devices are sent away.", []string{"of"}},
+	{"gateway_overload_memory_bytes", "Memory in use, as overload.memory_bytes_max counts it.", nil},
+	{"gateway_overload_memory_max_bytes", "From how much of it on nobody new is let in; 0 without a bound.", nil},
+	{"gateway_overload_lag_seconds", "How late the latest of the loops is.", nil},
 	{"gateway_nats_connected", "1 while NATS is connected.", nil},
 	{"gateway_nats_reconnects_total", "Times the connection to NATS came back.", nil},
 	{"gateway_nats_published_total", "Messages handed to NATS.", nil},
@@ -298,6 +302,7 @@ func (k *collector) Collect(ch chan<- prometheus.Metric) {
 	e.nats(k.g)
 	e.durable(&sum, k.g)
 	e.limits(&sum, k.g)
+	e.overload(k.g.guard)
 	e.tls(&sum, k.g.tls)
 	e.permissions(&sum, k.g)
 	topics, bytes := k.g.retained.size()

@@ -65,6 +65,8 @@ const (
 	reasonTLSRecord
 	reasonPlainOnTLS
 	reasonRevoked
+	reasonMemory
+	reasonLag
 	reasonCount
 )
 
@@ -128,6 +130,8 @@ var reasonTable = [reasonCount]struct {
 	reasonTLSRecord:          {"tls_record", mqtt.Success, ws.ProtocolError},
 	reasonPlainOnTLS:         {"plain_on_tls_port", mqtt.Success, ws.ProtocolError},
 	reasonRevoked:            {"revoked", mqtt.AdministrativeAction, ws.PolicyViolation},
+	reasonMemory:             {"memory", mqtt.QuotaExceeded, ws.TryAgainLater},
+	reasonLag:                {"lag", mqtt.ServerBusy, ws.TryAgainLater},
 }
 
 // String is the metric label.

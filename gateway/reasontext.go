@@ -36,6 +36,8 @@ var reasonTexts = [reasonCount]string{
 	reasonRevoked:        "what this client logged in with was changed or taken away; log in again",
 	reasonBanned:         "this client, user or address is banned",
 	reasonServer:         "a fault of the gateway; its log says more",
+	reasonMemory:         "too much memory is in use (overload.memory_bytes_max): come again later",
+	reasonLag:            "the gateway has too much to do (overload.lag_max): come again later",
 }
 
 // What narrows down reasonProtocol, and the answers that have no refusal of their own.
@@ -176,6 +178,8 @@ const (
 	refusedDeniedTopic
 	refusedDeniedFilter
 	refusedDeniedWill
+	refusedMemory
+	refusedLag
 	refusalCount
 )
 
@@ -239,6 +243,8 @@ var refusals = [refusalCount]struct {
 	refusedDeniedWill:   {mqtt.NotAuthorized, "this client may not publish its will on this topic, or not with this QoS or retained"},
 
 	refusedListenerFull: {mqtt.QuotaExceeded, "more connections than connections_max of this listener; try again later"},
+	refusedMemory:       {mqtt.QuotaExceeded, reasonTexts[reasonMemory]},
+	refusedLag:          {mqtt.ServerBusy, reasonTexts[reasonLag]},
 	refusedConnectRate:  {mqtt.ConnectionRateExceeded, "more connections a second than limits.connect_rate; try again later"},
 	refusedAddressFull:  {mqtt.QuotaExceeded, "more connections from one address than limits.per_address.connections_max"},
 	refusedAddressRate:  {mqtt.ConnectionRateExceeded, "more connections a second from one address than limits.per_address.connect_rate; try again later"},

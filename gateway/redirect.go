@@ -5,7 +5,10 @@ import (
 	"github.com/tidegate/tidegate/gateway/mqtt"
 )
 
-// Server Reference (MQTT 5 §4.13): where a device may go that there is no room for, or that has to leave as the gateway stops.
+// Server Reference (MQTT 5 §4.13): where a device may go that there is no room for, or that has to leave as the gateway stops or has too much to do.
+
+// sendsElsewhere tells whether a device that is closed for r may do better at another gateway.
+func sendsElsewhere(r reason) bool { return r == reasonShutdown || r == reasonMemory || r == reasonLag }
 
 // redirect has the CONNACK that refuses a device, in s.connack, name another server.
 func (s *shard) redirect(c *epoll.Conn, d *device) {

@@ -33,6 +33,8 @@ var talkCloses = [reasonCount]ws.CloseCode{
 	reasonCredentials:     4403,
 	reasonBanned:          4404,
 	reasonRevoked:         4110,
+	reasonMemory:          4111,
+	reasonLag:             4112,
 }
 
 // talkClose is the close code for a reason, and the text beside it.

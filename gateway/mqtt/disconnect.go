@@ -36,3 +36,11 @@ func DisconnectSize(n int) int {
 	}
 	return sealedSize(1 + sealedBlockSize(n))
 }
+
+// AppendDisconnectLater appends the DISCONNECT of an MQTT 5 server that may take the client again: userProps, written by
+// AppendUserProperty, say when.
+func AppendDisconnectLater(dst []byte, r Reason, reasonString, userProps []byte) []byte {
+	dst, packet := open(dst, TypeDisconnect, 0)
+	dst, block := openBlock(append(dst, byte(r)))
+	return seal(seal(append(appendUnlessEmpty(dst, PropReasonString, reasonString), userProps...), block), packet)
+}

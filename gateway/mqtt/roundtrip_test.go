@@ -170,6 +170,7 @@ func TestAppendAnswers(t *testing.T) {
 		{"disconnect with reason", AppendDisconnect(nil, V5, SessionTakenOver, nil), []byte{0xE0, 1, 0x8E}},
 		{"redirect", AppendRedirect(nil, UseAnotherServer, []byte("x")), []byte{0xE0, 6, 0x9C, 4, 0x1C, 0, 1, 'x'}},
 		{"redirect without an address", AppendRedirect(nil, ServerMoved, nil), []byte{0xE0, 2, 0x9D, 0}},
+		{"disconnect with words and when to come again", AppendDisconnectLater(nil, ServerBusy, []byte("x"), AppendUserProperty(nil, []byte("a"), []byte("b"))), []byte{0xE0, 13, 0x89, 11, 0x1F, 0, 1, 'x', 0x26, 0, 1, 'a', 0, 1, 'b'}},
 		{"disconnect with words", AppendDisconnect(nil, V5, ServerBusy, []byte("x")), []byte{0xE0, 6, 0x89, 4, 0x1F, 0, 1, 'x'}},
 		{"auth", AppendAuth(nil, Success, nil, nil), []byte{0xF0, 0}},
 		{"auth with data", AppendAuth(nil, ContinueAuthentication, []byte("m"), []byte("d")), []byte{0xF0, 10, 0x18, 8, 0x15, 0, 1, 'm', 0x16, 0, 1, 'd'}},
