@@ -57,6 +57,7 @@ type Handshaker struct {
 	queue   list.List  // of *shake: those that wait for a seat
 	ready   list.List  // of *shake: those that have a seat and no goroutine yet
 	stalled list.List  // of *shake: those that wait for their peer, the longest first
+	leaving int        // evicted, with a seat that its goroutine has yet to give back
 	idle    int        // goroutines that wait for work
 	nextAt  time.Time  // when the rate lets the next one begin
 	timer   *time.Timer
@@ -165,13 +166,15 @@ func (h *Handshaker) evict(now time.Time) {
 	if h.queue.Len() == 0 || h.stats.Seats < h.o.Seats {
 		return
 	}
-	for n := h.queue.Len(); n > 0 && h.stalled.Len() > 0; n-- {
+	for n := h.queue.Len() - h.leaving; n > 0 && h.stalled.Len() > 0; n-- {
 		s := h.stalled.Front().Value.(*shake)
 		if left := h.o.Patience - now.Sub(s.stalledAt); left > 0 {
 			h.timer.Reset(left)
 			return
 		}
 		h.stats.Evicted++
+		h.leaving++
+		s.leaving = true
 		h.remove(s)
 		s.fail(errEvicted)
 	}
@@ -205,6 +208,9 @@ func (h *Handshaker) serve() {
 		ok, resumed := s.run()
 		h.mu.Lock()
 		h.stats.Seats--
+		if s.leaving {
+			h.leaving--
+		}
 		switch {
 		case !ok:
 			h.stats.Failed++

@@ -30,6 +30,7 @@ type shake struct {
 	in        *list.List // the list it is on; nil: none
 	place     *list.Element
 	stalledAt time.Time
+	leaving   bool // it was evicted
 
 	mu       sync.Mutex
 	come     sync.Cond // unread has grown, or failure is set

@@ -299,3 +299,29 @@ func holdTLSFarEnds(addr string) error {
 		}
 	}
 }
+
+// TestTLSEvictsOneForEach: a seat that an evicted handshake has yet to give back is for somebody who waits, and nobody else has to leave for it.
+func TestTLSEvictsOneForEach(t *testing.T) {
+	h := NewHandshaker(HandshakeOptions{Seats: 3})
+	defer h.Close()
+	shakeOf := func() *shake {
+		s := newShake(&TLS{Handshaker: h}, nil, 0)
+		s.gone = true // no loop wants to hear of it
+		return s
+	}
+	h.mu.Lock()
+	h.stats.Seats = 3
+	for range 3 {
+		h.put(&h.stalled, shakeOf())
+	}
+	for waiting := uint64(1); waiting <= 2; waiting++ {
+		h.put(&h.queue, shakeOf())
+		for range 3 {
+			h.evict(time.Now())
+		}
+		if h.stats.Evicted != waiting {
+			t.Errorf("%d are evicted for %d that wait", h.stats.Evicted, waiting)
+		}
+	}
+	h.mu.Unlock()
+}
