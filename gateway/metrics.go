@@ -201,6 +201,8 @@ var metricTable = []struct {
 	{"gateway_uplink_held_batches", "Batches that NATS or another loop could not take yet.", nil},
 	{"gateway_homed_total", "Connections moved to the loop that owns their client id.", nil},
 	{"gateway_panics_total", "Panics while serving one connection, which was closed.", nil},
+	{"gateway_goroutines", "Goroutines of the process; devices need none.", nil},
+	{"gateway_heap_bytes", "Bytes of the process' heap in use, with what is not yet collected.", nil},
 	{"gateway_loop_ticks_total", "Ticks.", []string{"loop"}},
 	{"gateway_loop_busy_seconds_total", "Time not spent waiting for events.", []string{"loop"}},
 	{"gateway_loop_longest_tick_seconds", "Longest tick since the start.", []string{"loop"}},
@@ -303,6 +305,7 @@ func (k *collector) Collect(ch chan<- prometheus.Metric) {
 	e.durable(&sum, k.g)
 	e.limits(&sum, k.g)
 	e.overload(k.g.guard)
+	e.process()
 	e.tls(&sum, k.g.tls)
 	e.permissions(&sum, k.g)
 	topics, bytes := k.g.retained.size()
