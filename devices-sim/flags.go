@@ -79,6 +79,7 @@ func runCommandOf(f *flags) *cobra.Command {
 	fs.StringVar(&f.verify, "verify", "", "check the far end: nats://host:port, or mqtt://host:port for a broker without NATS")
 	fs.Float64Var(&f.commands, "commands-rate", 0, "commands a second to the whole fleet, sent by the verifier")
 	fs.BoolVar(&f.stored, "commands-stored", false, "they go into the gateway's log ($TG.log.…): devices that are away get them later")
+	cmd.AddCommand(badActorCommand(), badInputCommand())
 	return cmd
 }
 

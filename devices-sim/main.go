@@ -65,6 +65,9 @@ func command() *cobra.Command {
 		SilenceErrors: true, SilenceUsage: true,
 	}
 	root.AddCommand(runCommand(), idleCommand(), profilesCommand(), compareCommand(), benchCommand(), headlineCommand(), growthCommand(), scaleCommand(), returnCommand(), offlineCommand(), &cobra.Command{
+		Use: "attackers", Hidden: true, Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return runAttackers(os.Stdin, os.Stdout) },
+	}, &cobra.Command{
 		Use: "worker", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			runtime.GOMAXPROCS(max(runtime.NumCPU(), 2) + 1) // one for the loop, and the others as ever

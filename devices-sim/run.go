@@ -32,8 +32,9 @@ type runner struct {
 	reports chan from
 	drained bool // an interrupt was passed on
 
-	tick        *time.Ticker // of the samples
-	samples     []sample     // one a second
+	tick        *time.Ticker    // of the samples
+	samples     []sample        // one a second
+	second      func(s *sample) // is told of each; nil: nobody
 	lastReading reading
 	ackNow      *histogram // of the second at hand
 	latencyNow  *histogram

@@ -80,6 +80,9 @@ func (r *runner) takeSample() {
 	r.lastReading = next
 	r.samples = append(r.samples, s)
 	r.view.show(&s, r.o.Devices)
+	if r.second != nil {
+		r.second(&s)
+	}
 }
 
 // firstReading is where the first second's rates begin.

@@ -88,7 +88,7 @@ var house = []rule{
 		why: "the command reads configuration and starts a gateway; what it needs of devices it asks package gateway",
 	},
 	{
-		pkg: "devices-sim", ours: []string{"epoll", "gateway/mqtt", "gateway/ws"},
+		pkg: "devices-sim", ours: []string{"epoll", "epoll/record", "gateway/mqtt", "gateway/ws"},
 		outside: []string{
 			"github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/HdrHistogram/hdrhistogram-go", "github.com/goccy/go-yaml",
 			"github.com/mattn/go-isatty", "github.com/rs/zerolog", "github.com/nats-io/nats.go", "golang.org/x/sys/unix",
