@@ -13,7 +13,7 @@ import (
 var flooding = []attack{
 	{"connect-flood", "D5", "opens and resets connections, from one address", func(a *attacker) error { return a.touch() }},
 	{"connect-swarm", "D5", "the same from ever new addresses", func(a *attacker) error {
-		a.from = net.IPv4(127, 1, byte(a.rng.UintN(256)), byte(1+a.rng.UintN(250)))
+		a.from = net.IPv4(127, 251, byte(a.rng.UintN(256)), byte(1+a.rng.UintN(250)))
 		return a.touch()
 	}},
 	{"connect-cycle", "D4, 17", "CONNECT, SUBSCRIBE and DISCONNECT, again and again", connectCycle},

@@ -54,7 +54,7 @@ type attacker struct {
 type tally struct{ lives, failed, bytes atomic.Uint64 }
 
 // attackersAddress is where attackers come from, unless an attack comes from everywhere.
-var attackersAddress = net.IPv4(127, 66, 0, 1)
+var attackersAddress = net.IPv4(127, 250, 0, 1)
 
 // Pauses between two connections of an attacker: after one that came to something, and after one that did not.
 const (

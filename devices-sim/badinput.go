@@ -135,7 +135,7 @@ func (b *badInput) send(ctx context.Context, g *besieged, until uint64) {
 	for i := range b.connections {
 		a := &attacker{
 			ctx: ctx, rng: rand.New(rand.NewPCG(b.seed+until, uint64(i))), doors: &g.doors, number: i, tally: &t,
-			from: net.IPv4(127, 2, 0, byte(1+i%250)),
+			from: net.IPv4(127, 252, 0, byte(1+i%250)),
 		}
 		all.Go(func() {
 			for b.sent.Load() < until && ctx.Err() == nil {

@@ -24,8 +24,8 @@ import (
 )
 
 // besieged is a gateway to attack, as it would stand on a public address: a listener of every kind, and bounds on what one
-// device and one address may do. Good devices come from 127.0.0.0/24, which is not bounded; attackers from elsewhere in
-// 127.0.0.0/8. Owned by one goroutine.
+// device and one address may do. Good devices come from below 127.192.0.0 (sourceOf), which is not bounded; attackers from
+// above. Owned by one goroutine.
 type besieged struct {
 	doors   doors
 	admin   string
@@ -77,7 +77,7 @@ limits:
     connections_max: 1000
     connect_rate: 50
     connect_burst: 100
-    exempt: [127.0.0.0/24]
+    exempt: [127.0.0.0/9, 127.128.0.0/10]
 `
 	boundlessConfig = `mqtt: {retained_max: 1000, retained_bytes_max: 1048576, sys_interval: 0s}
 session: {expiry_max: 1s, max: 20000}
