@@ -65,8 +65,14 @@ func (r *rig) dialReal(addr string) net.Conn {
 // dialPaho5 connects paho.golang.
 func (r *rig) dialPaho5(id string, into *record) real {
 	r.t.Helper()
+	return r.paho5On(r.dialReal(r.mqtt), id, into)
+}
+
+// paho5On has paho.golang speak on a connection.
+func (r *rig) paho5On(conn net.Conn, id string, into *record) real {
+	r.t.Helper()
 	c := paho.NewClient(paho.ClientConfig{
-		ClientID: id, Conn: r.dialReal(r.mqtt), PacketTimeout: patience,
+		ClientID: id, Conn: conn, PacketTimeout: patience,
 		OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(m paho.PublishReceived) (bool, error) {
 			into.add(m.Packet.Topic, string(m.Packet.Payload))
 			return true, nil
@@ -101,11 +107,14 @@ func (p *paho5) stop() { _ = p.c.Disconnect(&paho.Disconnect{}) }
 type paho311 struct{ c paho3.Client }
 
 // dialPaho3 connects paho.mqtt.golang; version 3 is MQTT 3.1, 4 is 3.1.1. broker is tcp://… or ws://….
-func (r *rig) dialPaho3(broker, id string, version uint, into *record) real {
+func (r *rig) dialPaho3(broker, id string, version uint, into *record, mods ...func(o *paho3.ClientOptions)) real {
 	r.t.Helper()
 	o := paho3.NewClientOptions().AddBroker(broker).SetClientID(id).SetProtocolVersion(version).SetCleanSession(true).
 		SetAutoReconnect(false).SetOrderMatters(true).
 		SetDefaultPublishHandler(func(_ paho3.Client, m paho3.Message) { into.add(m.Topic(), string(m.Payload())) })
+	for _, mod := range mods {
+		mod(o)
+	}
 	p := &paho311{paho3.NewClient(o)}
 	if err := done(p.c.Connect()); err != nil {
 		r.t.Fatal(err)

@@ -12,6 +12,10 @@ export class Chromium {
   /** What pages wrote to their consoles, and what they threw. */
   console = [];
 
+  constructor(...flags) {
+    this.flags = flags;
+  }
+
   async start() {
     this.dir = await mkdtemp(join(tmpdir(), "chromium-"));
     const flags = [
@@ -19,6 +23,7 @@ export class Chromium {
       "--disable-dev-shm-usage", "--disable-background-networking", "--disable-component-update", "--disable-sync",
       "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", // nothing leaves this machine
       ...(process.getuid() === 0 ? ["--no-sandbox"] : []),
+      ...this.flags,
     ];
     this.process = run("chromium", [...flags, "about:blank"], { stdio: ["ignore", "ignore", "pipe"] });
     let log = "";
