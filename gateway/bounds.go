@@ -41,6 +41,7 @@ type Bounds struct {
 	ConnectBurst   int           `yaml:"connect_burst" doc:"limits.connect_burst of this listener"`
 	PacketRate     int           `yaml:"packet_rate" doc:"limits.packet_rate of this listener"`
 	ByteRate       int           `yaml:"byte_rate" doc:"limits.byte_rate of this listener"`
+	DeliverRate    int           `yaml:"deliver_rate" doc:"limits.deliver_rate of this listener"`
 	RateBurst      time.Duration `yaml:"rate_burst" doc:"limits.rate_burst of this listener"`
 	RatePolicy     string        `yaml:"rate_policy" doc:"limits.rate_policy of this listener"`
 	ConnectionTime time.Duration `yaml:"connection_time" doc:"limits.connection_time of this listener"`

@@ -35,7 +35,7 @@ func (c *Config) bounds() Bounds {
 		SharedAvailable: m.SharedAvailable, SubscriptionIDsAvailable: m.SubscriptionIDsAvailable,
 		ServerReference: m.ServerReference, Proxy: c.Proxy.Header, Auth: c.Auth.Chain, ACLDefault: c.ACL.Default,
 		ConnectRate: c.Limits.ConnectRate, ConnectBurst: c.Limits.ConnectBurst,
-		PacketRate: c.Limits.PacketRate, ByteRate: c.Limits.ByteRate, RateBurst: c.Limits.RateBurst, RatePolicy: c.Limits.RatePolicy,
+		PacketRate: c.Limits.PacketRate, ByteRate: c.Limits.ByteRate, DeliverRate: c.Limits.DeliverRate, RateBurst: c.Limits.RateBurst, RatePolicy: c.Limits.RatePolicy,
 		ConnectionTime: c.Limits.ConnectionTime,
 		ClientCerts:    c.TLS.ClientCerts, ClientCA: c.TLS.ClientCA,
 	}
@@ -48,7 +48,7 @@ func boundPath(name string) string {
 		return "session." + name
 	case "proxy":
 		return "proxy.header"
-	case "packet_bytes_max", "connections_max", "connect_rate", "connect_burst", "packet_rate", "byte_rate", "rate_burst", "rate_policy", "connection_time":
+	case "packet_bytes_max", "connections_max", "connect_rate", "connect_burst", "packet_rate", "byte_rate", "deliver_rate", "rate_burst", "rate_policy", "connection_time":
 		return "limits." + name
 	case "auth":
 		return "auth.chain"
@@ -154,7 +154,7 @@ func (b *Bounds) validate(v *validator, path func(name string) string) {
 		{"max_qos", b.MaxQoS, 0, 2}, {"wildcard_depth_min", b.WildcardDepthMin, 0, 128},
 		{"connections_max", b.ConnectionsMax, 0, 1 << 30},
 		{"connect_rate", b.ConnectRate, 0, 1_000_000}, {"connect_burst", b.ConnectBurst, 1, 1_000_000},
-		{"packet_rate", b.PacketRate, 0, 1_000_000}, {"byte_rate", b.ByteRate, 0, ratePerSecMax},
+		{"packet_rate", b.PacketRate, 0, 1_000_000}, {"byte_rate", b.ByteRate, 0, ratePerSecMax}, {"deliver_rate", b.DeliverRate, 0, 1_000_000},
 	} {
 		if at := path(n.name); at != "" {
 			v.between(at, n.got, n.low, n.high)

@@ -22,7 +22,7 @@ func (s *shard) catchUp(sess *session.Session) {
 	if k == nil || k.read != 0 || !sess.Hungry() {
 		return // what it does next, acknowledging mostly, brings us back
 	}
-	if c := s.loop.Conn(epoll.Handle(sess.Owner())); c == nil || c.Closing() {
+	if c := s.loop.Conn(epoll.Handle(sess.Owner())); c == nil || c.Closing() || s.slowed(c) {
 		return
 	} else if c.Unsent() > s.cfg.Limits.BatchBytesMax/2 {
 		s.goOnLater(c)
@@ -157,7 +157,7 @@ func (s *shard) giveMissed(k *keeper, b *batch, i int) (taken bool) {
 	defer s.containMessagePanic()
 	m, sess := &s.routed, k.sess
 	b.logged(i, m)
-	if c := s.loop.Conn(epoll.Handle(sess.Owner())); c == nil || c.Unsent() > s.cfg.Limits.BatchBytesMax {
+	if c := s.loop.Conn(epoll.Handle(sess.Owner())); c == nil || c.Unsent() > s.cfg.Limits.BatchBytesMax || s.slowed(c) {
 		return false
 	}
 	s.work++

@@ -175,7 +175,8 @@ type Limits struct {
 	ConnectBurst   int           `yaml:"connect_burst" doc:"of these, how many may come at once"`
 	PacketRate     int           `yaml:"packet_rate" doc:"packets or WebSocket messages a second of one device; 0 for no bound"`
 	ByteRate       int           `yaml:"byte_rate" doc:"their bytes a second; 0 for no bound"`
-	RateBurst      time.Duration `yaml:"rate_burst" doc:"how much of packet_rate and byte_rate may come at once: that of so long a time"`
+	DeliverRate    int           `yaml:"deliver_rate" doc:"messages a second to one device; 0 for no bound; beyond it QoS 0 is dropped and QoS 1/2 waits in the queue"`
+	RateBurst      time.Duration `yaml:"rate_burst" doc:"how much of packet_rate, byte_rate and deliver_rate may come at once: that of so long a time"`
 	RatePolicy     string        `yaml:"rate_policy" doc:"what a device meets that is faster: pause (it is not read until it is within the rate again) or disconnect (0x96)"`
 	ConnectionTime time.Duration `yaml:"connection_time" doc:"how old a connection may become: closed with 0xA0, up to a tenth earlier; 0 for no bound"`
 

@@ -196,7 +196,7 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	if !s.acknowledgeConnect(c, d, p, asked, present, assigned) {
 		return
 	}
-	s.event = session.Event{Kind: session.Resume}
+	s.event = session.Event{Kind: session.Resume, Congested: s.measured(c)}
 	sess.Step(now, &s.event, &s.out)
 	if s.apply(c, d, &s.out) {
 		if s.restricts && present {

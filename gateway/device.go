@@ -109,6 +109,7 @@ func (s *shard) OnOpen(c *epoll.Conn) {
 	if s.pacer != nil {
 		s.pacer.begin(c, s.loop.NowSec())
 	}
+	s.outflow.begin(c)
 	s.takePlace(c, d)
 	if s.expectHeader(c, d) {
 		s.arm(c, d)

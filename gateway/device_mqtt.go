@@ -170,6 +170,7 @@ func (s *shard) pong(c *epoll.Conn, d *device) {
 // step runs the session on what the device did and carries out what comes of it; false: the connection is closed.
 func (s *shard) step(c *epoll.Conn, d *device, ev *session.Event) bool {
 	s.out.Reset()
+	ev.Congested = s.measured(c)
 	d.sess.Step(s.loop.NowSec(), ev, &s.out)
 	return s.apply(c, d, &s.out)
 }

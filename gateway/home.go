@@ -69,6 +69,7 @@ func (s *shard) arrive(a *arrival) {
 	if s.recalled(c) {
 		s.doomed = append(s.doomed, doomed{c.Handle(), reasonRevoked})
 	}
+	s.outflow.begin(c)
 	s.arm(c, d)
 	if d.wire == wirePlain {
 		s.openPlain(c, d)

@@ -169,8 +169,9 @@ func (s *shard) notSaved(k *keeper, err error) {
 // stepKept runs a session on something that happened to its record or to what it missed.
 func (s *shard) stepKept(k *keeper, ev *session.Event) {
 	s.out.Reset()
-	k.sess.Step(s.loop.NowSec(), ev, &s.out)
 	c := s.loop.Conn(epoll.Handle(k.sess.Owner()))
+	ev.Congested = c != nil && s.measured(c)
+	k.sess.Step(s.loop.NowSec(), ev, &s.out)
 	if c == nil {
 		s.afterStep(k.sess, &s.out)
 		s.applyTable(&s.out)

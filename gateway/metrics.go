@@ -43,7 +43,7 @@ type counters struct {
 	refused, retainedFull, badCommands, willsLost, turnsEnded uint64
 	redelivered                                               uint64
 	pauses, lateTicks, movedOut, panics                       uint64
-	rests, flapped, duels, bannedUnheard                      uint64
+	rests, slowed, flapped, duels, bannedUnheard              uint64
 	rewrites, autoSubscribed, autoRefused                     uint64
 	payloadIn, payloadOut                                     uint64 // bytes
 	takenElsewhere                                            uint64
@@ -245,6 +245,7 @@ var metricTable = []struct {
 	{"gateway_tls_certificate_expiry_timestamp_seconds", "When a certificate of the gateway expires.", []string{"listener", "name"}},
 	{"gateway_tls_client_certificate_expiry_timestamp_seconds", "When the first of the certificates expires that devices have shown in the last week or two.", nil},
 	{"gateway_tls_client_certificates_expiring", "Certificates that devices have shown in the last week or two and that expire within 30 days.", nil},
+	{"gateway_deliver_pauses_total", "Times a device was sent nothing more for a while, because of limits.deliver_rate.", nil},
 	{"gateway_overload_stage", "What is done about too much memory in use, or loops that are late: 0 nothing, 1 nobody new is let in, 2 devices are sent away.", []string{"of"}},
 	{"gateway_overload_memory_bytes", "Memory in use, as overload.memory_bytes_max counts it.", nil},
 	{"gateway_overload_memory_max_bytes", "From how much of it on nobody new is let in; 0 without a bound.", nil},

@@ -11,6 +11,7 @@ func (e emitter) limits(s *snapshot, g *Gateway) {
 	e.gauge("gateway_addresses", float64(n))
 	e.counter("gateway_addresses_uncounted_total", float64(uncounted))
 	e.counter("gateway_rate_pauses_total", float64(s.rests))
+	e.counter("gateway_deliver_pauses_total", float64(s.slowed))
 	e.counter("gateway_flapping_bans_total", float64(s.flapped))
 	e.counter("gateway_duplicate_ids_total", float64(s.duels))
 }
@@ -18,6 +19,7 @@ func (e emitter) limits(s *snapshot, g *Gateway) {
 // addLimits is part of add.
 func (s *snapshot) addLimits(o *snapshot) {
 	s.rests += o.rests
+	s.slowed += o.slowed
 	s.flapped += o.flapped
 	s.duels += o.duels
 	s.expelled += o.expelled

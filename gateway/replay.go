@@ -150,6 +150,10 @@ func (s *shard) stepReplays() {
 
 // holdsBack tells that a device takes nothing more for now. What it does next, reading or acknowledging, resumes its replays.
 func (s *shard) holdsBack(r *replay, c *epoll.Conn) bool {
+	if s.slowed(c) {
+		r.soon = false
+		return true
+	}
 	// If the socket takes the batch at the end of this tick nobody will tell us: look again in the next one.
 	r.soon = c.Unsent() > s.cfg.Limits.BatchBytesMax/2 && !c.Blocked()
 	return c.Unsent() > s.cfg.Limits.BatchBytesMax/2 || r.sess.Queued() >= max(1, s.cfg.Session.QueueCountMax/2)

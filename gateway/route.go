@@ -124,7 +124,7 @@ func (s *shard) giveToGroup(m *session.Message, interest uint32, orphan bool) bo
 // deliverTo gives one message to one session, and what comes of it to its connection; false: it could not take what it had missed.
 func (s *shard) deliverTo(sess *session.Session, ev *session.Event) (taken bool) {
 	c := s.loop.Conn(epoll.Handle(sess.Owner()))
-	ev.Congested = c != nil && c.Unsent() > s.cfg.Limits.BatchBytesMax
+	ev.Congested = c != nil && (c.Unsent() > s.cfg.Limits.BatchBytesMax || s.measured(c) && (s.slowed(c) || sess.Queued() > 0))
 	sess.Step(s.loop.NowSec(), ev, &s.dout)
 	if ev.Msg.Request != 0 {
 		s.fate |= s.fateOf(sess, ev)

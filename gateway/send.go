@@ -17,6 +17,9 @@ func (s *shard) applySends(c *epoll.Conn, d *device, sess *session.Session, out 
 		if s.restricts && a.Kind == session.SendPublish && s.withholds(c, d, a) {
 			continue
 		}
+		if s.outflow != nil && a.Kind == session.SendPublish {
+			s.outflow.delivers(c, s.loop.Now())
+		}
 		switch d.wire {
 		case wirePlain:
 			s.sendToPlain(c, d, a)
@@ -128,9 +131,12 @@ func (s *shard) appendPublish(dst []byte, d *device, a *session.Send) []byte {
 
 // proceed sends what waits in the session's queue, as far as the device's window and batch take it.
 func (s *shard) proceed(c *epoll.Conn, d *device) {
-	for d.sess != nil && d.sess.Pending() && c.Unsent() <= s.cfg.Limits.BatchBytesMax {
+	for d.sess != nil && d.sess.Pending() && c.Unsent() <= s.cfg.Limits.BatchBytesMax && !s.slowed(c) {
 		s.dout.Reset()
 		s.devent = session.Event{Kind: session.Drained}
+		if s.outflow != nil {
+			s.devent.Most = s.outflow.allows(c, s.loop.Now())
+		}
 		d.sess.Step(s.loop.NowSec(), &s.devent, &s.dout)
 		s.countDrops(&s.dout)
 		s.applySends(c, d, d.sess, &s.dout)
@@ -145,7 +151,7 @@ func (s *shard) proceed(c *epoll.Conn, d *device) {
 	if d.sess.Behind() {
 		s.catchUp(d.sess)
 	}
-	if d.sess.Pending() {
+	if d.sess.Pending() && !s.slowed(c) {
 		s.goOnLater(c)
 	}
 	if len(s.replaysWaiting) > 0 {

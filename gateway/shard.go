@@ -79,7 +79,8 @@ type shard struct {
 	deflate    deflate
 	pacer      *pacer // nil: no listener bounds what it is for
 	pauses     rests
-	flaps      *flaps // nil: nobody is banned for it
+	outflow    *outflow // nil: no listener bounds what devices are sent
+	flaps      *flaps   // nil: nobody is banned for it
 	duels      *duels
 
 	resting []epoll.Handle // connections that have had their turn in this tick
@@ -155,6 +156,7 @@ func newShard(g *Gateway, index int) (*shard, error) {
 	s.upgrade = ws.Policy{Origins: g.cfg.WebSocket.Origins, Accept: s.acceptUpgrade, Deflate: s.mayDeflate}
 	s.noUpgrade = noUpgrade(g.cfg.WebSocket.Origins, func() int { return s.turnStatus })
 	s.pacer, s.flaps, s.duels = newPacer(g.bounds), newFlaps(&g.cfg.Bans), newDuels()
+	s.outflow = newOutflow(g.bounds)
 	s.restricts, s.fileRules = g.restricts(), g.rules.inForce()
 	for i := range g.bounds {
 		s.wsLimits = append(s.wsLimits, wsLimits(&g.bounds[i], g.cfg.Limits.ConnectBytesMax))
@@ -231,6 +233,9 @@ func (s *shard) OnTickEnd() {
 	if s.pauses.n > 0 {
 		s.endRests()
 	}
+	if s.outflow != nil {
+		s.endSlowed()
+	}
 	if len(s.eager) > 0 {
 		s.proceedEager()
 	}
@@ -276,7 +281,7 @@ func (s *shard) OnTickEnd() {
 	case waits:
 		alarm = store
 	}
-	s.loop.WakeAt(s.pauses.alarm(alarm))
+	s.loop.WakeAt(s.outflow.alarm(s.pauses.alarm(alarm)))
 	if wasFull && !s.full() && len(s.uplink.paused) > 0 {
 		s.resumePublishers()
 		s.loop.Wake() // what they left unread is offered in the next tick

@@ -85,7 +85,7 @@ func (s *shard) onConnectCommand(c *epoll.Conn, d *device, cmd *command.Command)
 	if present && !evicted {
 		s.tellHeld(sess, true)
 	}
-	s.event = session.Event{Kind: session.Resume}
+	s.event = session.Event{Kind: session.Resume, Congested: s.measured(c)}
 	if !s.step(c, d, &s.event) {
 		return false
 	}

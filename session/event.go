@@ -50,6 +50,8 @@ type Event struct {
 	Retain bool
 	// Congested says that unsent bytes are over the limit: QoS 0 is dropped (DropCongested), QoS 1 and 2 wait for Drained.
 	Congested bool
+	// Most is how many messages Drained may send at most; 0: as many as there is room for.
+	Most int
 	// KeepWill is false after a DISCONNECT that deletes the will [MQTT-3.14.4-3].
 	KeepWill bool
 	// SetExpiry takes ExpirySec as the new session expiry, from an MQTT 5 DISCONNECT. It is ignored for a session

@@ -1,5 +1,7 @@
 package session
 
+import "math"
+
 // onDeliver sends a message, or lets it wait, or drops it with a count.
 func (s *Session) onDeliver(nowSec uint32, ev *Event, out *Out) {
 	switch {
@@ -142,7 +144,16 @@ const pumpBytes = 64 << 10
 // pump sends what the window and the connection allow: first again what was in flight when the connection ended, in
 // its old order [MQTT-4.4.0-1] [MQTT-4.6.0-1], then the queue.
 func (s *Session) pump(nowSec uint32, congested bool, out *Out) {
-	for n := 0; !congested && n < pumpBytes && s.Pending(); {
+	if !congested {
+		s.pumpMost(nowSec, math.MaxInt, out)
+	} else {
+		s.spareFlow()
+	}
+}
+
+// pumpMost sends so many messages at most.
+func (s *Session) pumpMost(nowSec uint32, most int, out *Out) {
+	for n := 0; most > 0 && n < pumpBytes && s.Pending(); most-- {
 		f := s.flow
 		if s.extra != nil && s.ripe() {
 			n += s.sendRipe(nowSec, out)

@@ -116,6 +116,10 @@ func (s *Session) Step(nowSec uint32, ev *Event, out *Out) {
 		s.pump(nowSec, ev.Congested, out)
 	case Drained:
 		s.progress()
+		if ev.Most > 0 && !ev.Congested {
+			s.pumpMost(nowSec, ev.Most, out)
+			return
+		}
 		s.pump(nowSec, ev.Congested, out)
 	case TooLarge:
 		s.onTooLarge(nowSec, ev, out)
