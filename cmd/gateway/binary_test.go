@@ -50,7 +50,9 @@ func startCommand(t *testing.T, cmd *exec.Cmd, environ ...string) *started {
 	t.Helper()
 	s := &started{cmd: cmd}
 	s.cmd.Dir = t.TempDir()
-	s.cmd.Stderr = &s.stderr
+	if cmd.Stderr == nil {
+		s.cmd.Stderr = &s.stderr
+	}
 	s.cmd.Env = append(withoutGatewayVariables(os.Environ()),
 		"GATEWAY_LISTENERS=mqtt://127.0.0.1:0,ws://127.0.0.1:0", "GATEWAY_ADMIN=127.0.0.1:0", "GATEWAY_NATS_LISTEN=127.0.0.1:0")
 	s.cmd.Env = append(s.cmd.Env, environ...)

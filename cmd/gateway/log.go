@@ -12,11 +12,11 @@ import (
 )
 
 // newLogger writes JSON lines, or lines for a person on a terminal. Validate has checked level and format.
-func newLogger(cfg gateway.Log, w io.Writer) zerolog.Logger {
+func newLogger(cfg gateway.Log, w io.Writer, terminal bool) zerolog.Logger {
 	zerolog.TimeFieldFormat = time.RFC3339Nano
-	if cfg.Format == "pretty" || cfg.Format == "auto" && isTerminal(w) {
+	if cfg.Format == "pretty" || cfg.Format == "auto" && terminal {
 		w = zerolog.ConsoleWriter{
-			Out: w, TimeFormat: time.TimeOnly, NoColor: os.Getenv("NO_COLOR") != "" || !isTerminal(w),
+			Out: w, TimeFormat: time.TimeOnly, NoColor: os.Getenv("NO_COLOR") != "" || !terminal,
 		}
 	}
 	level, err := zerolog.ParseLevel(cfg.Level)

@@ -17,7 +17,9 @@ import (
 // serve runs the gateway until a signal ends it.
 func serve(l *loaded, stdout, stderr io.Writer) error {
 	started := time.Now()
-	log := newLogger(l.config.Log, stderr)
+	lines := newSpool(stderr)
+	defer lines.flush()
+	log := newLogger(l.config.Log, lines, isTerminal(stderr))
 	// A log collector or a reader of the ready event that goes away must not take the devices' connections with it.
 	signal.Ignore(syscall.SIGPIPE)
 
@@ -39,7 +41,7 @@ func serve(l *loaded, stdout, stderr io.Writer) error {
 	stopOnSignal(func() {
 		release() // a drain begins with closing the listeners: who starts now may have the port
 		cancel()
-	}, log)
+	}, lines.flush, log)
 
 	gateway.Version = versionText()
 	g, err := gateway.New(cfg, log)
@@ -62,14 +64,16 @@ func serve(l *loaded, stdout, stderr io.Writer) error {
 	return nil
 }
 
-// stopOnSignal calls stop at the first SIGTERM or SIGINT, which drains; the second is for those who cannot wait.
-func stopOnSignal(stop func(), log zerolog.Logger) {
+// stopOnSignal calls stop at the first SIGTERM or SIGINT, which drains; the second is for those who cannot wait. flush
+// is for the last line.
+func stopOnSignal(stop, flush func(), log zerolog.Logger) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	go func() {
 		log.Info().Stringer("signal", <-signals).Msg("stopping; a second signal stops at once")
 		stop()
 		log.Warn().Stringer("signal", <-signals).Msg("stopped before the drain was done")
+		flush()
 		os.Exit(exitRuntime)
 	}()
 }
