@@ -83,12 +83,16 @@ func (s *shard) answered(q *inquiry, a auth.Answer) {
 	if d.inquiry() != q {
 		return
 	}
-	if q.refused = s.takeGrant(d, q, a, s.doorOf(c).anonymous && !q.presented); q.refused == refusedNot {
+	q.refused = s.takeGrant(d, q, a, s.doorOf(c).anonymous && !q.presented)
+	chained := s.doorOf(c).chain != nil
+	switch {
+	case !chained:
+	case q.refused == refusedNot:
 		s.count.chainAnswers[chainAllowed]++
-	} else {
+	default:
 		s.count.chainAnswers[chainRefused]++
 	}
-	if id := d.idOr([]byte(q.clientID)); q.refused == refusedNot && len(id) > 0 && s.guards() && s.gw.durable.keepsSessions() {
+	if id := d.idOr([]byte(q.clientID)); chained && q.refused == refusedNot && len(id) > 0 && s.guards() && s.gw.durable.keepsSessions() {
 		s.lookUp(d, q, id)
 		return
 	}
@@ -121,10 +125,13 @@ func (s *shard) lookUp(d *device, q *inquiry, id []byte) {
 // goOn has CONNECT read once more, or what a plain device has instead.
 func (s *shard) goOn(c *epoll.Conn, d *device, q *inquiry) {
 	q.here, d.awaits = true, false
-	if d.wire == wirePlain {
+	switch {
+	case d.loggingIn():
+		s.reconnect(c, d)
+	case d.wire == wirePlain:
 		s.openPlain(c, d)
 	}
-	if !c.Closing() {
+	if !c.Closing() && d.state != stateMoving {
 		c.ResumeRead()
 		s.arm(c, d)
 	}

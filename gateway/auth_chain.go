@@ -39,11 +39,16 @@ func (c *Config) validateChains(v *validator) {
 	v.lasts("auth.timeout", a.Timeout, 10*time.Millisecond)
 	v.lasts("auth.cache_time", a.CacheTime, 0)
 	v.lasts("auth.deny_time", a.DenyTime, 0)
+	offers := map[string]bool{}
 	for i := range a.Chains {
 		p, path := &a.Chains[i], fmt.Sprintf("auth.chains[%d]", i)
 		if p.Chain == "" || p.Chain == noChain || strings.ContainsAny(p.Chain, "/?&= ") {
 			v.add(path+".chain", fmt.Sprintf("%q is not the name of a chain", p.Chain), "a word such as devices")
 		}
+		if p.Type == "scram" && offers[p.Chain] {
+			v.add(path+".type", fmt.Sprintf("chain %s has a row of type scram already, and a device names none of them", p.Chain), "put all users into one file")
+		}
+		offers[p.Chain] = offers[p.Chain] || p.Type == "scram"
 		if p.Fail != "" {
 			v.oneOf(path+".fail", p.Fail, "deny", "next")
 		}
@@ -60,9 +65,10 @@ func (c *Config) validateChains(v *validator) {
 
 // door is how devices of one listener come in.
 type door struct {
-	chain     *chain.Chain // nil: none is asked
-	anonymous bool         // who nobody knows and shows no password comes in
-	listener  string       // as it is configured, without its bounds
+	chain     *chain.Chain     // nil: none is asked
+	methods   map[string]offer // of the chain
+	anonymous bool             // who nobody knows and shows no password comes in
+	listener  string           // as it is configured, without its bounds
 }
 
 // doors are those of all listeners, and who is asked at them. Not changed once the gateway is open.
@@ -88,7 +94,8 @@ func (s *shard) doorOf(c *epoll.Conn) *door { return &s.gw.doors.byListener[c.Li
 func (g *Gateway) openDoors() error {
 	ds, a := &g.doors, &g.cfg.Auth
 	ds.throttle = chain.NewThrottle()
-	chains := map[string][]*chain.Link{}
+	chains, methods := map[string][]*chain.Link{}, map[string]map[string]offer{}
+	rows := map[string]int{}
 	for i := range a.Chains {
 		p := &a.Chains[i]
 		provider, err := p.open(a, g.bus.Request)
@@ -106,8 +113,13 @@ func (g *Gateway) openDoors() error {
 			set.Timeout = p.Timeout
 		}
 		l := &link{Link: chain.NewLink(provider, set), keys: provider.keys}
-		chains[p.Chain] = append(chains[p.Chain], l.Link)
-		l.name = fmt.Sprintf("%s/%d/%s", p.Chain, len(chains[p.Chain]), p.Type)
+		rows[p.Chain]++
+		l.name = fmt.Sprintf("%s/%d/%s", p.Chain, rows[p.Chain], p.Type)
+		if m := provider.method; m != nil {
+			methods[p.Chain] = map[string]offer{m.Name(): {m, l}}
+		} else {
+			chains[p.Chain] = append(chains[p.Chain], l.Link)
+		}
 		ds.links = append(ds.links, l)
 		if provider.file != nil {
 			provider.file.link = l
@@ -121,7 +133,7 @@ func (g *Gateway) openDoors() error {
 		}
 		d := door{listener: l.String(), anonymous: a.Anonymous == "anywhere" || a.Anonymous == "loopback" && l.Addr.Addr().IsLoopback()}
 		if name := g.bounds[i].Auth; name != noChain {
-			d.chain, ds.chained = chain.New(ds.throttle, chains[name]...), true
+			d.chain, d.methods, ds.chained = chain.New(ds.throttle, chains[name]...), methods[name], true
 		}
 		ds.byListener = append(ds.byListener, d)
 	}

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"time"
 
 	"github.com/tidegate/tidegate/epoll"
 	"github.com/tidegate/tidegate/gateway/auth"
@@ -18,7 +19,7 @@ import (
 
 // login is what only a device that authenticates with a method needs, for as long as it is connected.
 type login struct {
-	method   auth.Method
+	method   offer
 	exchange auth.Exchange // nil: none is under way
 	connect  []byte        // CONNECT until it is answered, at most Limits.ConnectBytesMax
 	final    []byte        // Authentication Data for CONNACK
@@ -42,7 +43,7 @@ func (d *device) loggingIn() bool { return d.state == stateOpening && d.login() 
 func (s *shard) checkLogin(c *epoll.Conn, p *mqtt.Packet) refusal {
 	switch {
 	case p.Version == mqtt.V5 && p.Props.Has(mqtt.PropAuthMethod):
-		if s.gw.methods[string(p.Props.AuthMethod)] == nil { // [MQTT-4.12.0-1]
+		if _, offered := s.methodOf(c, p.Props.AuthMethod); !offered { // [MQTT-4.12.0-1]
 			s.count.authentications[authUnknownMethod]++
 			return refusedAuthMethod
 		}
@@ -56,7 +57,7 @@ func (s *shard) checkLogin(c *epoll.Conn, p *mqtt.Packet) refusal {
 // beginLogin begins the exchange that CONNECT asks for; false: the connection does not go on.
 func (s *shard) beginLogin(c *epoll.Conn, d *device, packet []byte) bool {
 	p := &s.packet
-	m := s.gw.methods[string(p.Props.AuthMethod)]
+	m, _ := s.methodOf(c, p.Props.AuthMethod)
 	d.extra().login = &login{method: m, exchange: m.Begin(p.Connect.ClientID), connect: bytes.Clone(packet)}
 	return s.stepLogin(c, d, p.Props.AuthData)
 }
@@ -90,10 +91,10 @@ func (s *shard) onLoginPacket(c *epoll.Conn, d *device, packet []byte) bool {
 
 // stepLogin goes on with the exchange before CONNACK; false: the connection does not go on.
 func (s *shard) stepLogin(c *epoll.Conn, d *device, data []byte) bool {
-	answer, done, ok := s.stepExchange(d, data)
+	answer, done, refused := s.stepExchange(c, d, data)
 	switch {
-	case !ok:
-		s.refuse(c, d, mqtt.NotAuthorized, reasonTexts[reasonNotAuthorized]) // [MQTT-4.12.0-4]; never why
+	case refused != refusedNot:
+		s.turnDown(c, d, refused) // [MQTT-4.12.0-4]; never why
 		return false
 	case !done:
 		s.sendAuth(c, d, mqtt.ContinueAuthentication, answer)
@@ -102,46 +103,65 @@ func (s *shard) stepLogin(c *epoll.Conn, d *device, data []byte) bool {
 	return s.finishLogin(c, d, answer)
 }
 
-// finishLogin opens the session of a device that has proved who it is.
+// finishLogin goes on with a device that has proved who it is, as with one about which its chain has answered.
 func (s *shard) finishLogin(c *epoll.Conn, d *device, answer []byte) bool {
 	l, p := d.login(), &s.packet
-	user := l.exchange.User()
-	if r := mqtt.Decode(l.connect, 0, p); r != mqtt.Success {
-		panic("gateway: CONNECT decoded once and then not: " + r.String())
-	}
+	grant := l.exchange.Grant()
+	s.rereadConnect(d, p)
 	// A User Name may be left out, but not be somebody else's: it would be shown beside the proof.
-	if claimed := p.Connect.Username; len(claimed) > 0 && string(claimed) != user {
+	if claimed := p.Connect.Username; len(claimed) > 0 && string(claimed) != grant.User {
 		s.count.authentications[authRefused]++
-		s.refuse(c, d, mqtt.NotAuthorized, reasonTexts[reasonNotAuthorized])
+		s.turnDown(c, d, refusedUnauthorized)
 		return false
 	}
 	s.count.authentications[authAccepted]++
-	d.more.user = []byte(user)
-	d.known().user = user
 	l.exchange, l.final = nil, answer
-	s.connect(c, d, p)
-	return s.endLogin(d)
+	q := &inquiry{of: c.Handle(), cancel: func() {}, username: grant.User, clientID: string(p.Connect.ClientID), presented: true}
+	d.known().inquiry, d.awaits = q, true
+	s.doSoon(func(s *shard) { s.answered(q, grant) })
+	return true
 }
 
-// endLogin forgets what only CONNECT needed once that is answered; false: the connection does not go on.
-func (s *shard) endLogin(d *device) bool {
-	if d.awaits {
-		return true
-	}
-	d.login().connect, d.login().final = nil, nil
-	return d.state == stateLive
-}
-
-// reconnect goes on with a CONNECT that has waited for the record of its session.
-func (s *shard) reconnect(c *epoll.Conn, d *device) {
-	p := &s.packet
+// rereadConnect decodes the CONNECT of an exchange once more.
+func (s *shard) rereadConnect(d *device, p *mqtt.Packet) {
 	if r := mqtt.Decode(d.login().connect, 0, p); r != mqtt.Success {
 		panic("gateway: CONNECT decoded once and then not: " + r.String())
 	}
-	s.connect(c, d, p)
-	if d.login() != nil {
-		s.endLogin(d)
+}
+
+// reconnect opens the session of a device that was let in by an exchange, or goes on with that when the record of the session is there.
+func (s *shard) reconnect(c *epoll.Conn, d *device) {
+	p := &s.packet
+	s.rereadConnect(d, p)
+	if !s.admits(c, d, p) {
+		return
 	}
+	s.connect(c, d, p)
+	if l := d.login(); l != nil && !d.awaits { // it is answered
+		l.connect, l.final = nil, nil
+	}
+}
+
+// admits tells whether a device may go on with what its exchange has granted; if not, it was refused, or goes on at its home.
+func (s *shard) admits(c *epoll.Conn, d *device, p *mqtt.Packet) bool {
+	w, id := d.who(), p.Connect.ClientID
+	refused := w.inquiry.refused
+	switch {
+	case refused != refusedNot:
+	case !w.standing.Holds(): // its line has gone meanwhile
+		refused = refusedUnauthorized
+	case w.clientID != "" && len(id) > 0 && string(id) != w.clientID:
+		refused = refusedOtherID
+	default:
+		id = d.idOr(id)
+		if to := s.gw.home(id); len(id) > 0 && to != s {
+			s.sendHome(c, d, to)
+			return false
+		}
+		return true
+	}
+	s.turnDown(c, d, refused)
+	return false
 }
 
 // nameMethod has CONNACK name the method and end the exchange [MQTT-4.12.0-5], [MQTT-4.12.0-6].
@@ -167,15 +187,15 @@ func (s *shard) onAuth(c *epoll.Conn, d *device, p *mqtt.Packet) bool {
 		s.close(c, d, reasonProtocol)
 		return false
 	}
-	answer, done, ok := s.stepExchange(d, p.Props.AuthData)
+	answer, done, refused := s.stepExchange(c, d, p.Props.AuthData)
 	switch {
-	case ok && !done:
+	case refused == refusedNot && !done:
 		s.sendAuth(c, d, mqtt.ContinueAuthentication, answer)
 		return !c.Closing()
-	case !ok: // [MQTT-4.12.1-2]
+	case refused != refusedNot: // [MQTT-4.12.1-2]
 		s.close(c, d, reasonNotAuthorized)
 		return false
-	case l.exchange.User() != string(d.user()): // the session is not handed on to another user
+	case !s.regrant(d, l.exchange.Grant()):
 		s.count.authentications[authRefused]++
 		s.close(c, d, reasonNotAuthorized)
 		return false
@@ -186,15 +206,41 @@ func (s *shard) onAuth(c *epoll.Conn, d *device, p *mqtt.Packet) bool {
 	return !c.Closing()
 }
 
-// stepExchange is one step; ok is false, and counted, when the device is refused.
-func (s *shard) stepExchange(d *device, data []byte) (answer []byte, done, ok bool) {
-	s.work += exchangeWork
-	answer, done, err := d.login().exchange.Step(data)
-	if err != nil {
-		s.count.authentications[authRefused]++
-		return nil, false, false
+// regrant takes what a re-authentication has granted. The session is not handed on to another user, tenant or client id.
+func (s *shard) regrant(d *device, a auth.Answer) bool {
+	w := d.who()
+	if a.User != string(d.user()) || a.Tenant != w.tenant || a.ClientID != "" && a.ClientID != d.sess.ClientID() || !a.Standing.Holds() {
+		return false
 	}
-	return answer, done, true
+	w.standing = a.Standing
+	return true
+}
+
+// stepExchange is one step; refused, and counted, says why the device is not let in. Who guesses waits as at a chain, once the device has said its
+// name, which is when it is to prove it.
+func (s *shard) stepExchange(c *epoll.Conn, d *device, data []byte) (answer []byte, done bool, refused refusal) {
+	s.work += exchangeWork
+	l, throttle := d.login(), s.gw.doors.throttle
+	try := &auth.Request{Addr: s.peerOf(c, d), Username: l.exchange.User(), HasPassword: true}
+	proves := l.method.row != nil && try.Username != ""
+	if proves && !throttle.Lets(try, time.Now()) {
+		s.count.authentications[authRefused]++
+		return nil, false, refusedGuessing
+	}
+	answer, done, err := l.exchange.Step(data)
+	switch {
+	case err != nil:
+		s.count.authentications[authRefused]++
+		refused = refusedUnauthorized
+		if proves {
+			throttle.Guessed(try, time.Now())
+			l.method.row.Count(auth.Deny)
+		}
+	case done && proves:
+		throttle.Knew(try, time.Now())
+		l.method.row.Count(auth.Allow)
+	}
+	return answer, done, refused
 }
 
 func (s *shard) sendAuth(c *epoll.Conn, d *device, r mqtt.Reason, data []byte) {

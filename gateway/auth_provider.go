@@ -18,8 +18,8 @@ import (
 // AuthProvider is one of a chain. Which settings it needs depends on its type.
 type AuthProvider struct {
 	Chain       string        `yaml:"chain" doc:"name of the chain that it belongs to"`
-	Type        string        `yaml:"type" doc:"file (names and passwords), jwt (signed tokens), certificate (of TLS), http or nats (a service of yours is asked)"`
-	File        string        `yaml:"file" doc:"file: users, as gateway passwd writes them; jwt: public keys, PEM or a JSON Web Key Set; certificate: SHA-256 fingerprints of those that are let in, default: all that TLS verified"`
+	Type        string        `yaml:"type" doc:"file (names and passwords), scram (users of the method SCRAM-SHA-256), jwt (signed tokens), certificate (of TLS), http or nats (a service of yours is asked)"`
+	File        string        `yaml:"file" doc:"file: users, as gateway passwd writes them; scram: users, as gateway scram prints them; jwt: public keys, PEM or a JSON Web Key Set; certificate: SHA-256 fingerprints of those that are let in, default: all that TLS verified"`
 	URL         string        `yaml:"url" doc:"http: where questions are posted; jwt: where the JSON Web Key Set is; https://HOST/PATH"`
 	SecretFile  string        `yaml:"secret_file" doc:"http: file with what stands in the Authorization header, such as Bearer TOKEN; jwt: file with the secret of HS256 tokens"`
 	Refresh     time.Duration `yaml:"refresh" doc:"jwt with url: how often keys are fetched; default: 10m"`
@@ -42,7 +42,7 @@ func (p *AuthProvider) foreign() string {
 		given bool
 		types string
 	}{
-		{"file", p.File != "", "file jwt certificate"}, {"url", p.URL != "", "http jwt"}, {"secret_file", p.SecretFile != "", "http jwt"}, {"refresh", p.Refresh != 0, "jwt"},
+		{"file", p.File != "", "file scram jwt certificate"}, {"url", p.URL != "", "http jwt"}, {"secret_file", p.SecretFile != "", "http jwt"}, {"refresh", p.Refresh != 0, "jwt"},
 		{"issuer", p.Issuer != "", "jwt"}, {"audience", p.Audience != "", "jwt"}, {"client_claim", p.ClientClaim != "", "jwt"}, {"user_claim", p.UserClaim != "", "jwt"},
 		{"tenant_claim", p.TenantClaim != "", "jwt"}, {"token_in", p.TokenIn != "", "jwt"}, {"identity", p.Identity != "", "certificate"}, {"subject", p.Subject != "", "nats"},
 	} {
@@ -58,18 +58,21 @@ type opened struct {
 	auth.Provider
 	remote bool        // it asks somebody else
 	costly bool        // each answer takes a core for some milliseconds, and much memory
+	method auth.Method // nil: it is asked; else it is offered to devices that name it
 	file   *authFile   // nil: it has none that may change
 	keys   *chain.JWKS // nil: it follows no key server
 }
 
 // open makes the provider. It asks nobody yet. request is how NATS is asked. An error may have several lines.
 func (p *AuthProvider) open(a *Auth, request chain.RequestFunc) (opened, error) {
-	if setting := p.foreign(); setting != "" && slices.Contains([]string{"file", "jwt", "certificate", "http", "nats"}, p.Type) {
+	if setting := p.foreign(); setting != "" && slices.Contains([]string{"file", "scram", "jwt", "certificate", "http", "nats"}, p.Type) {
 		return opened{}, fmt.Errorf("%s: not a setting of type %s", setting, p.Type)
 	}
 	switch p.Type {
 	case "file":
 		return p.openPasswords()
+	case "scram":
+		return p.openSCRAM()
 	case "jwt":
 		return p.openJWT()
 	case "certificate":
@@ -83,7 +86,7 @@ func (p *AuthProvider) open(a *Auth, request chain.RequestFunc) (opened, error) 
 		}
 		return opened{Provider: chain.NewNATS(subject, request), remote: true}, nil
 	}
-	return opened{}, fmt.Errorf("type: %q is none of file, jwt, certificate, http, nats", p.Type)
+	return opened{}, fmt.Errorf("type: %q is none of file, scram, jwt, certificate, http, nats", p.Type)
 }
 
 func (p *AuthProvider) openHTTP(a *Auth) (opened, error) {
@@ -123,6 +126,14 @@ func (p *AuthProvider) openPasswords() (opened, error) {
 		return opened{}, err
 	}
 	return opened{Provider: users, costly: true, file: f}, nil
+}
+
+func (p *AuthProvider) openSCRAM() (opened, error) {
+	m, f, err := openUsers(p.File, "file")
+	if err != nil {
+		return opened{}, err
+	}
+	return opened{Provider: m, method: m, file: f}, nil
 }
 
 func (p *AuthProvider) openCertificates() (opened, error) {

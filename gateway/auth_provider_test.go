@@ -467,7 +467,7 @@ func TestAuthRows(t *testing.T) {
 		{AuthProvider{Type: "jwt", URL: "https://x/", TokenIn: "topic"}, "token_in"},
 		{AuthProvider{Type: "certificate", Identity: "face"}, "none of cn, san, fingerprint"},
 		{AuthProvider{Type: "certificate", File: noise.path}, ":1: not in hex"},
-		{AuthProvider{Type: "ldap"}, "none of file, jwt"},
+		{AuthProvider{Type: "ldap"}, "none of file, scram, jwt"},
 	} {
 		c := Default()
 		asksOf(tc.row)(&c)

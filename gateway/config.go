@@ -82,7 +82,7 @@ type NATSTLS struct {
 // Auth says who may connect.
 type Auth struct {
 	Anonymous string `yaml:"anonymous" doc:"where devices may connect without credentials: loopback, anywhere, or nobody (every device has to authenticate)"`
-	SCRAMFile string `yaml:"scram_file" doc:"users of the MQTT 5 method SCRAM-SHA-256, a line each as gateway scram prints it; read at the start; empty for none"`
+	SCRAMFile string `yaml:"scram_file" doc:"users of the MQTT 5 method SCRAM-SHA-256 at listeners without a chain, a line each as gateway scram prints it; read at the start; empty for none"`
 
 	Chain        string         `yaml:"chain" doc:"chain of auth.chains that says who a device is, unless its listener names another; none for none"`
 	Chains       []AuthProvider `yaml:"chains" doc:"who is asked about a device that connects, in this order; the first that knows it decides"`

@@ -159,12 +159,16 @@ func ExplainConnect(c *Config, q *Asked) (x Explanation, err error) {
 		for i := range c.Auth.Chains {
 			if p := &c.Auth.Chains[i]; p.Chain == e.b.Auth {
 				n++
-				x.add("auth.chains[%d]: %s is asked (%d of chain %s)", i, p.Type, n, p.Chain)
+				does := "is asked"
+				if p.Type == "scram" {
+					does = "is offered to devices that name an authentication method"
+				}
+				x.add("auth.chains[%d]: %s %s (%d of chain %s)", i, p.Type, does, n, p.Chain)
 			}
 		}
 		x.add("who none of them knows is let in without a password: %v (auth.anonymous is %s)", anonymous, c.Auth.Anonymous)
 	case !anonymous:
-		x.add("auth.anonymous is %s: it has to authenticate with a method of auth.methods", c.Auth.Anonymous)
+		x.add("auth.anonymous is %s: it has to authenticate with the method of auth.scram_file", c.Auth.Anonymous)
 	default:
 		x.add("auth.anonymous is %s and %s has no chain: whoever comes is let in", c.Auth.Anonymous, l)
 	}

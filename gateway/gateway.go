@@ -35,7 +35,7 @@ type Gateway struct {
 	guard               *guard  // nil: there is no bound
 	claims              *claims // nil where there can be no other gateway
 	durable             *durability
-	methods             map[string]auth.Method
+	methods             map[string]offer
 	doors               doors
 	tls                 *tlsGate // nil: no listener has TLS
 	rules               ruleFile // of acl.file
@@ -108,7 +108,7 @@ func New(cfg Config, log zerolog.Logger) (g *Gateway, err error) {
 	if err := g.fit(); err != nil {
 		return nil, err
 	}
-	if g.methods, err = g.cfg.Auth.methods(); err != nil {
+	if err := g.openMethods(); err != nil {
 		return nil, err
 	}
 	if err := g.openTokens(); err != nil {

@@ -71,7 +71,10 @@ func (s *shard) arrive(a *arrival) {
 	}
 	s.outflow.begin(c)
 	s.arm(c, d)
-	if d.wire == wirePlain {
+	switch {
+	case d.loggingIn():
+		s.reconnect(c, d)
+	case d.wire == wirePlain:
 		s.openPlain(c, d)
 	}
 }

@@ -35,6 +35,22 @@ func eachLine(name string, text []byte, none string, read func(number int, line 
 	return errors.Join(wrong...)
 }
 
+// parseExtras reads what may stand behind the secret of a user, tenant=TENANT and client=CLIENT-ID in any order; behind and form are for errors.
+func parseExtras(fields []string, behind, form string) (tenant, clientID string, err error) {
+	for _, field := range fields {
+		key, value, _ := strings.Cut(field, "=")
+		into := map[string]*string{"tenant": &tenant, "client": &clientID}[key]
+		if into == nil || *into != "" {
+			return "", "", fmt.Errorf("something behind %s is not understood; a line has the form %s", behind, form)
+		}
+		if err := checkText(value); err != nil {
+			return "", "", fmt.Errorf("%s=: %w", key, err)
+		}
+		*into = value
+	}
+	return tenant, clientID, nil
+}
+
 // noneOf is none for a text with nothing at all in it: who has only remarks there means it.
 func noneOf(text []byte, none string) string {
 	if len(bytes.TrimSpace(text)) > 0 {

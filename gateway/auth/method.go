@@ -18,8 +18,10 @@ type Exchange interface {
 	// device has proved to be User. After an error, and after done, there are no more steps. The error is for nobody but
 	// tests: a device is never told why. data is borrowed until Step returns, answer is the caller's.
 	Step(data []byte) (answer []byte, done bool, err error)
-	// User is who the device has proved to be, once Step said done.
+	// User is who the device says it is, empty before it has said so; who it has proved to be once Step said done.
 	User() string
+	// Grant is an Answer that allows, once Step said done.
+	Grant() Answer
 }
 
 // DataBytesMax is how much Authentication Data a built-in method takes in one step; more is refused.

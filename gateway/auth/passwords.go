@@ -108,16 +108,8 @@ func parseAccount(line string) (account, error) {
 		return account{}, err
 	}
 	a := account{name: name, hash: h, mark: markOf(line)}
-	for _, field := range fields[1:] {
-		key, value, _ := strings.Cut(field, "=")
-		into := map[string]*string{"tenant": &a.tenant, "client": &a.clientID}[key]
-		if into == nil || *into != "" {
-			return account{}, errors.New("something behind the hash is not understood; a line has the form " + accountForm)
-		}
-		if err := checkText(value); err != nil {
-			return account{}, fmt.Errorf("%s=: %w", key, err)
-		}
-		*into = value
+	if a.tenant, a.clientID, err = parseExtras(fields[1:], "the hash", accountForm); err != nil {
+		return account{}, err
 	}
 	return a, nil
 }

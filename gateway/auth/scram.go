@@ -1,6 +1,9 @@
 package auth
 
 import (
+	"context"
+	"sync/atomic"
+
 	"github.com/xdg-go/scram"
 )
 
@@ -8,20 +11,30 @@ import (
 // server keeps cannot be used to log in. A step costs some HMACs, about ten microseconds. Safe from any goroutine.
 //
 // Somebody who is not in the file gets answers like everybody else's, and fails at the proof; see [Users].
-type SCRAM struct {
-	users  *Users
+type SCRAM struct{ now atomic.Pointer[scramUsers] }
+
+// scramUsers are the users of a file, and the library's server for them. Read-only.
+type scramUsers struct {
+	*Users
 	server *scram.Server
 }
 
 // NewSCRAM is the method for these users.
 func NewSCRAM(users *Users) *SCRAM {
+	m := &SCRAM{}
+	m.Set(users)
+	return m
+}
+
+// Set has it know others from now on, such as when the file has changed. An exchange that is under way goes on with those before.
+func (m *SCRAM) Set(users *Users) {
 	server, err := scram.SHA256.NewServer(func(name string) (scram.StoredCredentials, error) {
 		return users.credentials(name), nil
 	})
 	if err != nil {
 		panic(err) // it has nothing to fail at
 	}
-	return &SCRAM{users, server}
+	m.now.Store(&scramUsers{users, server})
 }
 
 // Name is part of Method.
@@ -29,13 +42,24 @@ func (m *SCRAM) Name() string { return "SCRAM-SHA-256" }
 
 // Begin is part of Method. Any client id will do.
 func (m *SCRAM) Begin([]byte) Exchange {
-	return &scramExchange{users: m.users, conversation: m.server.NewConversation()}
+	users := m.now.Load()
+	return &scramExchange{method: m, users: users, conversation: users.server.NewConversation()}
 }
+
+// Stands is part of Keeper: the user's line is still in the file.
+func (m *SCRAM) Stands(mark Mark) bool {
+	_, ok := m.now.Load().marks[mark]
+	return ok
+}
+
+// Authenticate is part of Provider: who shows a password, or nothing, is not known to it.
+func (m *SCRAM) Authenticate(context.Context, *Request, int64) (Answer, error) { return Answer{}, nil }
 
 // scramExchange is at most three steps: an empty one if CONNECT brings no data, client-first and client-final. It keeps both
 // messages of the first round, less than 4 KiB.
 type scramExchange struct {
-	users        *Users
+	method       *SCRAM
+	users        *scramUsers
 	conversation *scram.ServerConversation
 	begun        bool
 }
@@ -56,7 +80,7 @@ func (x *scramExchange) Step(data []byte) (answer []byte, done bool, err error) 
 		return nil, false, ErrRefused
 	case !x.conversation.Done():
 		return []byte(text), false, nil
-	case !x.conversation.Valid() || !x.users.has(x.User()) || !x.actsForItself():
+	case !x.conversation.Valid() || x.users.find(x.User()) == nil || !x.actsForItself():
 		return nil, false, ErrRefused
 	}
 	return []byte(text), true, nil
@@ -70,3 +94,9 @@ func (x *scramExchange) actsForItself() bool {
 
 // User is part of Exchange.
 func (x *scramExchange) User() string { return x.conversation.Username() }
+
+// Grant is part of Exchange.
+func (x *scramExchange) Grant() Answer {
+	u := x.users.find(x.User())
+	return Answer{Verdict: Allow, User: u.Name, Tenant: u.tenant, ClientID: u.clientID, Standing: Standing{x.method, u.mark}}
+}

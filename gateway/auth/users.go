@@ -31,11 +31,13 @@ const (
 //
 //	name:iterations:salt:stored key:server key
 //
-// The last three are base64. The line cannot be used to log in, but to guess the password and to play the server, so it is
+// The last three are base64. Behind them may stand tenant=TENANT, whose device it is, and client=CLIENT-ID, the only one it may have. The line cannot be used to log in, but to guess the password and to play the server, so it is
 // a secret all the same.
 type User struct {
-	Name        string
-	credentials scram.StoredCredentials
+	Name             string
+	tenant, clientID string
+	mark             Mark
+	credentials      scram.StoredCredentials
 }
 
 // NewUser derives the keys of a password; salt should be SaltBytes of chance. It takes as long as the device will take.
@@ -58,7 +60,7 @@ func NewUser(name, password string, salt []byte, iterations int) (User, error) {
 	if err != nil {
 		return User{}, fmt.Errorf("derive keys: %w", err)
 	}
-	return User{name, credentials}, nil
+	return User{Name: name, credentials: credentials}, nil
 }
 
 // CheckUser is what NewUser has against a name or a number of iterations, so that nobody is asked for a password in vain.
@@ -72,17 +74,41 @@ func CheckUser(name string, iterations int) error {
 // String is the user's line in the file.
 func (u User) String() string {
 	c := &u.credentials
-	return strings.Join([]string{
+	line := strings.Join([]string{
 		u.Name, strconv.Itoa(c.Iters), base64.StdEncoding.EncodeToString([]byte(c.Salt)),
 		base64.StdEncoding.EncodeToString(c.StoredKey), base64.StdEncoding.EncodeToString(c.ServerKey),
 	}, ":")
+	if u.tenant != "" {
+		line += " tenant=" + u.tenant
+	}
+	if u.clientID != "" {
+		line += " client=" + u.clientID
+	}
+	return line
 }
 
 // lineForm is how errors describe a line. They never show the line itself.
-const lineForm = "NAME:ITERATIONS:SALT:STORED-KEY:SERVER-KEY"
+const lineForm = "NAME:ITERATIONS:SALT:STORED-KEY:SERVER-KEY, perhaps with tenant=TENANT and client=CLIENT-ID behind it"
+
+// cutExtras is a line without what stands behind its keys. A name may have spaces, too, but it has four colons behind it.
+func cutExtras(line string) (rest string, extras []string) {
+	for {
+		i := strings.LastIndexByte(line, ' ')
+		extra := line[i+1:]
+		if i < 0 || strings.Count(line[:i], ":") < 4 || !strings.HasPrefix(extra, "tenant=") && !strings.HasPrefix(extra, "client=") {
+			return line, extras
+		}
+		line, extras = line[:i], append(extras, extra)
+	}
+}
 
 // parseUser reads one line. The name may have colons, the other fields have none.
 func parseUser(line string) (u User, err error) {
+	u.mark = markOf(line)
+	line, extras := cutExtras(line)
+	if u.tenant, u.clientID, err = parseExtras(extras, "the keys", lineForm); err != nil {
+		return User{}, err
+	}
 	fields := strings.Split(line, ":")
 	n := len(fields) - 4
 	if n < 1 {
@@ -183,17 +209,19 @@ func sentName(name string) (string, error) {
 // file, and the same one after a restart, make the same ones. Read-only: safe from any goroutine.
 type Users struct {
 	byName map[string]int
-	list   []scram.StoredCredentials
+	list   []User
+	marks  map[Mark]struct{}
 	secret [sha256.Size]byte
 }
 
 // ParseUsers reads a users file; name is the file's, for errors. Empty lines and those that begin with # are skipped. The error
-// has a line for each wrong one, up to errorsShown. A file without users is an error, too.
+// has a line for each wrong one, up to errorsShown. A file with nothing in it is an error, too: it may have been cut off. One with no more than
+// remarks says that there are no users.
 func ParseUsers(name string, text []byte) (*Users, error) {
-	users := &Users{byName: map[string]int{}}
+	users := &Users{byName: map[string]int{}, marks: map[Mark]struct{}{}}
 	lineOf := map[string]int{}
 	secret := sha256.New()
-	err := eachLine(name, text, "no users in it", func(number int, line string) error {
+	err := eachLine(name, text, noneOf(text, "no users in it, and no remark such as # none"), func(number int, line string) error {
 		u, err := parseUser(line)
 		if err != nil {
 			return err
@@ -202,7 +230,8 @@ func ParseUsers(name string, text []byte) (*Users, error) {
 			return fmt.Errorf("the user has a line already, %d", first)
 		}
 		lineOf[u.Name], users.byName[u.Name] = number, len(users.list)
-		users.list = append(users.list, u.credentials)
+		users.list = append(users.list, u)
+		users.marks[u.mark] = struct{}{}
 		secret.Write(u.credentials.ServerKey)
 		return nil
 	})
@@ -210,16 +239,19 @@ func ParseUsers(name string, text []byte) (*Users, error) {
 	return users, err
 }
 
-func (u *Users) has(name string) bool {
-	_, ok := u.byName[name]
-	return ok
+// find is the user of a name; nil: there is none.
+func (u *Users) find(name string) *User {
+	if i, ok := u.byName[name]; ok {
+		return &u.list[i]
+	}
+	return nil
 }
 
 // credentials are those of a user, or of nobody. Both are looked for in any case, so that both take as long.
 func (u *Users) credentials(name string) scram.StoredCredentials {
 	fake := u.fake(name)
-	if i, ok := u.byName[name]; ok {
-		return u.list[i]
+	if user := u.find(name); user != nil {
+		return user.credentials
 	}
 	return fake
 }
@@ -232,9 +264,13 @@ func (u *Users) fake(name string) scram.StoredCredentials {
 	if err != nil {
 		panic(err) // it is not too long
 	}
-	like := &u.list[binary.BigEndian.Uint64(p)%uint64(len(u.list))]
+	factors := scram.KeyFactors{Salt: string(p[salt : salt+SaltBytes]), Iters: IterationsMin}
+	if n := uint64(len(u.list)); n > 0 {
+		like := &u.list[binary.BigEndian.Uint64(p)%n].credentials
+		factors.Salt, factors.Iters = string(p[salt:salt+len(like.Salt)]), like.Iters
+	}
 	return scram.StoredCredentials{
-		KeyFactors: scram.KeyFactors{Salt: string(p[salt : salt+len(like.Salt)]), Iters: like.Iters},
+		KeyFactors: factors,
 		StoredKey:  p[stored:server], ServerKey: p[server:size],
 	}
 }

@@ -15,7 +15,11 @@ func TestParseUsers(t *testing.T) {
 	for name, tc := range map[string]struct{ text, say string }{
 		"one user":                  {anna, ""},
 		"comments and CRLF":         {"# people\r\n\r\n  \n" + anna + "\r\n", ""},
-		"no users":                  {"# nobody yet\n", "users: no users in it"},
+		"no users":                  {" \n", "users: no users in it"},
+		"nobody":                    {"# none\n", ""},
+		"whose device":              {anna + " tenant=acme client=AA:BB:CC", ""},
+		"an odd device":             {anna + " client=", "users:1: client=: the name is empty"},
+		"two devices":               {anna + " client=a client=b", "users:1: something behind the keys"},
 		"too few fields":            {anna + "\nbob:" + secret, "users:2: not of the form NAME:"},
 		"no name":                   {":4096:" + salt + ":" + key + ":" + key, "users:1: the name is empty"},
 		"a name in an indent":       {" " + anna, "users:1: the name begins with"},

@@ -29,7 +29,7 @@ type question struct {
 // when no provider knows the device. The request is the chain's until then. cancel says that nobody waits for the answer any more; done runs all the same.
 func (c *Chain) Ask(r *auth.Request, done func(auth.Answer)) (cancel func()) {
 	q := &question{chain: c, request: r, done: done}
-	if !c.throttle.lets(r, time.Now()) {
+	if !c.throttle.Lets(r, time.Now()) {
 		done(auth.Answer{Verdict: auth.Deny, Refusal: auth.Banned})
 		return func() {}
 	}

@@ -52,6 +52,13 @@ func NewLink(p auth.Provider, set Settings) *Link {
 // Name is that of the provider.
 func (l *Link) Name() string { return l.provider.Name() }
 
+// Count notes an answer that the provider gave without being asked by a chain.
+func (l *Link) Count(v auth.Verdict) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stats.Answers[v]++
+}
+
 // Forget has the link forget every answer, such as when a file has changed.
 func (l *Link) Forget() {
 	l.mu.Lock()

@@ -258,31 +258,31 @@ func TestThrottle(t *testing.T) {
 	}
 	th.Knew(from("192.0.2.9", "anna"), now)
 	for i := range nameFree {
-		if !th.lets(from(fmt.Sprint("192.0.2.", i), "anna"), now) {
+		if !th.Lets(from(fmt.Sprint("192.0.2.", i), "anna"), now) {
 			t.Fatalf("refused after %d", i)
 		}
 		th.Guessed(from(fmt.Sprint("192.0.2.", i), "anna"), now)
 	}
-	if th.lets(from("198.51.100.1", "anna"), now) || !th.lets(from("192.0.2.9", "anna"), now) || !th.lets(from("198.51.100.1", "bob"), now) {
+	if th.Lets(from("198.51.100.1", "anna"), now) || !th.Lets(from("192.0.2.9", "anna"), now) || !th.Lets(from("198.51.100.1", "bob"), now) {
 		t.Error("the name does not count as it should")
 	}
 	for range 100 {
 		th.Guessed(from("198.51.100.1", "anna"), now)
 	}
-	if !th.lets(from("198.51.100.2", "anna"), now.Add(namePauseMax)) {
+	if !th.Lets(from("198.51.100.2", "anna"), now.Add(namePauseMax)) {
 		t.Error("a name is refused for longer than namePauseMax")
 	}
-	if th.lets(from("198.51.100.1", "zoe"), now.Add(addressPauseMax-1)) || !th.lets(from("198.51.100.1", "zoe"), now.Add(addressPauseMax)) {
+	if th.Lets(from("198.51.100.1", "zoe"), now.Add(addressPauseMax-1)) || !th.Lets(from("198.51.100.1", "zoe"), now.Add(addressPauseMax)) {
 		t.Error("the address does not count as it should")
 	}
 	th.Knew(from("198.51.100.1", "zoe"), now)
-	if !th.lets(from("198.51.100.1", "zoe"), now) {
+	if !th.Lets(from("198.51.100.1", "zoe"), now) {
 		t.Error("refused after the right password")
 	}
 	for i := range addressFree {
 		th.Guessed(from(fmt.Sprint("2001:db8::", i+1), fmt.Sprint("n", i)), now)
 	}
-	if th.lets(from("2001:db8::ffff", "new"), now) || !th.lets(from("2001:db8:0:1::1", "new"), now) {
+	if th.Lets(from("2001:db8::ffff", "new"), now) || !th.Lets(from("2001:db8:0:1::1", "new"), now) {
 		t.Error("an IPv6 network is not one address")
 	}
 	if a, n := th.Throttled(); a != 2 || n != 1 {

@@ -64,8 +64,8 @@ func (t *Throttle) suspects(r *auth.Request) (address, name, both suspect) {
 	return suspect{addr: addr}, suspect{name: n}, suspect{addr, n}
 }
 
-// lets tells whether a password may be tried; a device without one guesses nothing.
-func (t *Throttle) lets(r *auth.Request, now time.Time) bool {
+// Lets tells whether a password may be tried; a device without one guesses nothing.
+func (t *Throttle) Lets(r *auth.Request, now time.Time) bool {
 	if !r.HasPassword {
 		return true
 	}
