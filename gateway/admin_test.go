@@ -10,6 +10,7 @@ import (
 
 // TestAdminPages: health names its checks, metrics tell every loop and what devices did.
 func TestAdminPages(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.connect(4, "one").ping()
 	get := func(path string) (int, string) {

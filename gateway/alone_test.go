@@ -15,6 +15,7 @@ import (
 // TestNobodyAtNATS: while nobody is there, NATS is given nothing; who comes misses nothing that a device publishes after
 // the subscription stands, however often they come and go, and devices hear each other all the time.
 func TestNobodyAtNATS(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	from := r.connect(mqtt.V311, "from")
 	var to []*client
@@ -95,6 +96,7 @@ func TestGathering(t *testing.T) {
 
 // TestUplinkGathers: what follows soon goes to NATS together, and nothing waits for a message that does not come.
 func TestUplinkGathers(t *testing.T) {
+	t.Parallel()
 	r := start(t, memoryOnly, func(c *Config) { c.Loops = 1 })
 	nc := r.nats()
 	sub, err := nc.SubscribeSync("a.>")
@@ -135,6 +137,7 @@ func TestUplinkGathers(t *testing.T) {
 
 // TestWillsAtTheEnd: wills of devices that a drain leaves no time for reach NATS with the last flush.
 func TestWillsAtTheEnd(t *testing.T) {
+	t.Parallel()
 	server := bustest.Start(t)
 	r := start(t, func(c *Config) {
 		c.NATS.URL, c.NATS.Listen = server.URL(), ""

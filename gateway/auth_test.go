@@ -23,6 +23,7 @@ import (
 // TestLoginIsHandledAtHome: whichever loop accepts the connection, and also when the id is assigned, the whole exchange and the
 // session are at home, and CONNECT's fields are what they were.
 func TestLoginIsHandledAtHome(t *testing.T) {
+	t.Parallel()
 	r := start(t, withUsers(t, "anna"))
 	w := r.connect(mqtt.V5, "witness")
 	w.subscribe(1, "login/will/#")
@@ -61,6 +62,7 @@ func TestLoginIsHandledAtHome(t *testing.T) {
 
 // TestLoginCut: the exchange is the same when every byte comes alone, and when re-authentication begins right behind it.
 func TestLoginCut(t *testing.T) {
+	t.Parallel()
 	r := start(t, withUsers(t, "anna"))
 	for _, way := range transports {
 		c, p, again := r.via(way, mqtt.V5), prover(t, "anna", "pw of anna"), prover(t, "anna", "pw of anna")
@@ -86,6 +88,7 @@ func TestLoginCut(t *testing.T) {
 // TestTakeoverOnlyAfterProof: who cannot prove who they are neither closes the connection that has the id nor ends its session,
 // clean start or not.
 func TestTakeoverOnlyAfterProof(t *testing.T) {
+	t.Parallel()
 	r := start(t, withUsers(t, "anna"))
 	victim := r.logIn("victim", "anna", persistent)
 	victim.subscribe(1, "t/x")
@@ -109,6 +112,7 @@ func TestTakeoverOnlyAfterProof(t *testing.T) {
 
 // TestLoginBounds: time and bytes of CONNECT hold for the whole exchange, however the device draws it out.
 func TestLoginBounds(t *testing.T) {
+	t.Parallel()
 	r := start(t, withUsers(t, "anna"), func(c *Config) { c.Limits.ConnectTime, c.Limits.ConnectBytesMax = 2*time.Second, 1000 })
 	large := r.open(mqtt.V5, r.mqtt)
 	large.beginLogin("c", prover(t, "anna", "pw of anna"))
@@ -153,6 +157,7 @@ func (r *rig) loginDeadline() (at, now uint32) {
 // TestLoginUserName: the user of a device is who it proved to be, in the header of its messages and of its will; a User Name in
 // CONNECT may say the same or nothing.
 func TestLoginUserName(t *testing.T) {
+	t.Parallel()
 	r := start(t, withUsers(t, "anna", "b:o b"), func(c *Config) { c.NATS.HeaderUser = true })
 	nc := r.nats()
 	sub, err := nc.SubscribeSync("who.>")
@@ -195,6 +200,7 @@ func TestLoginUserName(t *testing.T) {
 
 // TestNobodyAnonymous: without a login nobody gets in, over any transport; with one everybody does who has a user.
 func TestNobodyAnonymous(t *testing.T) {
+	t.Parallel()
 	r := start(t, withUsers(t, "anna"), nobody)
 	for i, way := range transports {
 		for _, v := range []mqtt.Version{mqtt.V31, mqtt.V311} {
@@ -231,6 +237,7 @@ func TestNobodyAnonymous(t *testing.T) {
 
 // TestAuthenticationsInMetrics: the counter is there, by result.
 func TestAuthenticationsInMetrics(t *testing.T) {
+	t.Parallel()
 	r := start(t, withUsers(t, "anna"))
 	r.logIn("c", "anna").disconnect()
 	answer, err := http.Get("http://" + r.gw.Addrs().Admin.String() + "/metrics")
@@ -277,6 +284,7 @@ func (h *pahoSCRAM) Authenticated() { h.done.Add(1) }
 
 // TestSCRAMWithPaho: paho.golang logs in, publishes, and authenticates again.
 func TestSCRAMWithPaho(t *testing.T) {
+	t.Parallel()
 	r := start(t, withUsers(t, "anna"), nobody, func(c *Config) { c.NATS.HeaderUser = true })
 	sub, err := r.nats().SubscribeSync("paho.x")
 	if err != nil {

@@ -117,6 +117,7 @@ func distinct(lines []string) []string { return slices.Compact(slices.Sorted(sli
 // send and receive, by taking their id over. At QoS 2 both directions arrive once and in order, where the library
 // keeps its part: the session goes on.
 func TestRoamersThroughTakeovers(t *testing.T) {
+	t.Parallel()
 	const rounds, each = 4, 60
 	for name, roam := range map[string]func(r *rig) *roamer{
 		"autopaho/tcp":     func(r *rig) *roamer { return r.roam("mqtt://"+r.mqtt, "roamer", "roam/down", memory.New()) },
@@ -170,6 +171,7 @@ func TestRoamersThroughTakeovers(t *testing.T) {
 // in its own queue, in memory or in files, and all of it comes afterwards, once; since the new gateway does not know the
 // session, the client subscribes again.
 func TestRoamersThroughRestart(t *testing.T) {
+	t.Parallel()
 	const each = 100
 	inFiles, err := file.New(t.TempDir(), "queue", ".msg")
 	if err != nil {
@@ -213,6 +215,7 @@ func TestRoamersThroughRestart(t *testing.T) {
 // TestRequestHelper: the request helper of paho.golang against a NATS backend, which answers where TG-Response says and
 // gives TG-Correlation back.
 func TestRequestHelper(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	nc := r.nats()
 	_, err := nc.Subscribe("rpc.shout", func(m *nats.Msg) {
@@ -264,6 +267,7 @@ func ask(ctx context.Context, t *testing.T, asker *rpc.Handler, topic, question 
 // TestTopicAliasHelper: the alias helper of paho.golang sends a topic once and its number from then on; devices and
 // backends see the topic. A new connection begins without aliases.
 func TestTopicAliasHelper(t *testing.T) {
+	t.Parallel()
 	const each = 10
 	r := start(t)
 	back := r.backend(r.nats(), "alias.>")

@@ -25,6 +25,7 @@ func TestMatchesPattern(t *testing.T) {
 // TestAutoSubscribe: a device that never subscribes hears its topics, once NATS knows them and with what is retained, on every
 // transport and version.
 func TestAutoSubscribe(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) {
 		c.AutoSubscribe = []AutoSubscribe{
 			{Clients: "lamp-*", Filter: "devices/{client-id}/cmd", QoS: 1},
@@ -64,6 +65,7 @@ func TestAutoSubscribe(t *testing.T) {
 // TestAutoSubscribeIDs: an id that is not one level gets no filter made of it; a persistent session's subscription is one, however
 // often it returns; retain handling 1 sends retained messages the first time only.
 func TestAutoSubscribeIDs(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) {
 		c.AutoSubscribe = []AutoSubscribe{{Clients: "*", Filter: "d/{client-id}", RetainHandling: 1}}
 	})

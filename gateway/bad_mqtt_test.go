@@ -156,6 +156,7 @@ func withBadText(rows []badBytes, make func(text string) string, answer mqtt.Rea
 
 // TestBadFirstPacket: what must not come first is answered with CONNACK where one is due, closed, and counted.
 func TestBadFirstPacket(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	w := r.witness()
 	rows := withBadText(badFirst, func(text string) string { return connect5(0x02, "", str(text)) }, mqtt.MalformedPacket)
@@ -188,6 +189,7 @@ func TestBadFirstPacket(t *testing.T) {
 
 // TestBadPacket: what a device with a session must not send ends its connection with the reason the standard names.
 func TestBadPacket(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	w := r.witness()
 	rows := withBadText(badLater, func(text string) string { return fixed(0x30, str(text)+"\x00") }, mqtt.MalformedPacket)
@@ -213,6 +215,7 @@ func TestBadPacket(t *testing.T) {
 
 // TestHarmlessOddities: what looks odd but is allowed is answered and goes on.
 func TestHarmlessOddities(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.MQTT.SysInterval = 0 }) // a message of $SYS may come before SUBACK
 	for _, way := range transports {
 		c, _ := r.connectOn(r.via(way, mqtt.V5), "odd", func(o *mqtt.ConnectOut) {
@@ -250,6 +253,7 @@ func TestHarmlessOddities(t *testing.T) {
 
 // TestWrongAcknowledgement: an acknowledgement of another kind than is due is a protocol error.
 func TestWrongAcknowledgement(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for i, wrong := range []byte{0x40, 0x70} { // PUBACK, PUBCOMP for a message of QoS 2
 		c := r.connect(mqtt.V5, "c")

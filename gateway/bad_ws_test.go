@@ -55,6 +55,7 @@ var badTextFrames = []struct{ name, bytes string }{
 
 // TestBadFrames: on every WebSocket path a bad frame ends the connection with its close code.
 func TestBadFrames(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	w := r.witness()
 	paths := map[string]func(r *rig) *client{
@@ -102,6 +103,7 @@ func TestBadFrames(t *testing.T) {
 
 // TestBadHandshake: HTTP that is no WebSocket handshake gets the status that says so, and is closed; see B12.
 func TestBadHandshake(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.WebSocket.Origins = []string{"good.example"} })
 	w := r.witness()
 	good := string(ws.AppendHandshake(nil, "h", "/mqtt", "mqtt", testKey))
@@ -177,6 +179,7 @@ func TestBadHandshake(t *testing.T) {
 // TestWrongPort: what speaks another protocol is told apart by its first bytes, closed, counted, and explained in the log;
 // see B13.
 func TestWrongPort(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	w := r.witness()
 	hello := "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("r", 100)
@@ -216,6 +219,7 @@ func TestWrongPort(t *testing.T) {
 
 // TestReasonsAreMetrics: a scrape names every reason with its count.
 func TestReasonsAreMetrics(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	c := r.connect(mqtt.V5, "c")
 	c.write(c.connectPacket("again"))

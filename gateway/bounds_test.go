@@ -15,6 +15,7 @@ import (
 // TestBoundsFollowHome: a connection keeps the bounds of its listener when it moves to its home shard, whichever loop
 // accepted it.
 func TestBoundsFollowHome(t *testing.T) {
+	t.Parallel()
 	r := bounded(t, "max_qos=1&receive_max=7")
 	for i := range 40 {
 		id := fmt.Sprint("d", i)
@@ -68,6 +69,7 @@ func TestBoundsExpiry(t *testing.T) {
 
 // TestBoundsPlain: plain WebSocket devices are held to the bounds that mean something to them.
 func TestBoundsPlain(t *testing.T) {
+	t.Parallel()
 	r := bounded(t, "retain_available=false&wildcard_available=false&shared_available=false&packet_bytes_max=200")
 	r.connect(mqtt.V5, "p").publish(1, "kept", "x", retained)
 	j := r.json("j")
@@ -89,6 +91,7 @@ func TestBoundsPlain(t *testing.T) {
 
 // TestLargestPacketDecides: a loop has one limit for what it keeps unread; it does not hold back the listener that takes most.
 func TestLargestPacketDecides(t *testing.T) {
+	t.Parallel()
 	r := bounded(t, "packet_bytes_max=2000000", func(c *Config) { c.Limits.PacketBytesMax = 1000 })
 	big := strings.Repeat("x", 1_000_000)
 	overBoth(t, r, func(t *testing.T, r *rig, transport string) {
@@ -106,6 +109,7 @@ const otherServers = "other.example:1883 third.example"
 // TestServerReferenceFull: with mqtt.server_reference an MQTT 5 device that there is no room for is sent there (0x9C); one of
 // another version, or that takes no packet of that size, is told as before.
 func TestServerReferenceFull(t *testing.T) {
+	t.Parallel()
 	r := start(t, roomFor(1), func(c *Config) { c.MQTT.ServerReference = otherServers })
 	r.connect(mqtt.V5, "here").ping()
 	ack := r.open(mqtt.V5, r.mqtt).refusesConnect(mqtt.UseAnotherServer)
@@ -122,6 +126,7 @@ func TestServerReferenceFull(t *testing.T) {
 
 // TestServerReferenceSessions: the same when a loop keeps no more sessions; only the listener with a reference names it.
 func TestServerReferenceSessions(t *testing.T) {
+	t.Parallel()
 	r := bounded(t, "server_reference=other.example", func(c *Config) { c.Session.Max, c.Loops = 1, 1 })
 	r.connect(mqtt.V5, "here").ping()
 	overBoth(t, r, func(t *testing.T, r *rig, transport string) {
@@ -137,6 +142,7 @@ func TestServerReferenceSessions(t *testing.T) {
 // TestServerReferenceDrain: a gateway that stops sends the MQTT 5 devices of listeners with a reference there (0x9C); for the others
 // nothing changes.
 func TestServerReferenceDrain(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) {
 		c.Listeners = []string{"mqtt://127.0.0.1:0", "ws://127.0.0.1:0", "mqtt://127.0.0.1:0?server_reference="}
 		c.MQTT.ServerReference = otherServers
@@ -171,6 +177,7 @@ func TestServerReferenceDrain(t *testing.T) {
 
 // TestBoundsRetainHere: one listener may have retained messages while the others have none.
 func TestBoundsRetainHere(t *testing.T) {
+	t.Parallel()
 	r := bounded(t, "retain_available=true", func(c *Config) { c.MQTT.RetainAvailable = false })
 	c, _ := r.connectOn(r.open(mqtt.V5, r.any), "c")
 	c.publish(1, "kept", "x", retained)
@@ -194,6 +201,7 @@ func TestBoundsOfTable(t *testing.T) {
 
 // TestConnectLargerThanPackets: limits.connect_bytes_max is what CONNECT may have, also where later packets may have much less.
 func TestConnectLargerThanPackets(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.Limits.ConnectBytesMax, c.Limits.PacketBytesMax = 1<<20, 4096 })
 	for _, way := range transports {
 		_, ack := r.connectOn(r.via(way, mqtt.V5), "c", func(o *mqtt.ConnectOut) {
@@ -210,6 +218,7 @@ func TestConnectLargerThanPackets(t *testing.T) {
 // TestReceiveMaxOfAnother: what a session's device sent through a listener that takes more, and has not released, is no part of
 // the quota of a listener that takes less.
 func TestReceiveMaxOfAnother(t *testing.T) {
+	t.Parallel()
 	r := bounded(t, "receive_max=1")
 	c, _ := r.connectOn(r.open(mqtt.V5, r.mqtt), "c", persistent)
 	const left = 3

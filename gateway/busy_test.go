@@ -17,6 +17,7 @@ import (
 // TestBusyPublisherIsNotLate: a publisher whose writes always end within a packet is not late with any packet, however
 // long that goes on.
 func TestBusyPublisherIsNotLate(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.Limits.PacketTime = time.Second })
 	for _, way := range transports {
 		c, _ := r.connectOn(r.via(way, mqtt.V5), "busy-"+way)
@@ -36,6 +37,7 @@ func TestBusyPublisherIsNotLate(t *testing.T) {
 
 // TestSharedFilterWithOwnID: a member of a group gets what the group's filter says, also if a level equals its client id.
 func TestSharedFilterWithOwnID(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	nc := r.nats()
 	a, b := r.connect(mqtt.V5, "A"), r.connect(mqtt.V311, "B")
@@ -54,6 +56,7 @@ func TestSharedFilterWithOwnID(t *testing.T) {
 
 // TestFiltersMax: one packet's work is bounded; its further filters are refused.
 func TestFiltersMax(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.MQTT.FiltersMax = 3 })
 	c := r.connect(mqtt.V5, "many")
 	got := c.subscribe(0, "a", "b", "c", "d", "e")
@@ -66,6 +69,7 @@ func TestFiltersMax(t *testing.T) {
 // TestNewerThanRetained: who subscribes while a newer message is on its way does not get the older one after it. In memory: of messages of
 // different QoS, one that is stored comes after one that is not.
 func TestNewerThanRetained(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.Durable.Default = "memory" })
 	c, pub := r.connect(mqtt.V311, "both"), r.connect(mqtt.V5, "pub")
 	for i := range 50 {
@@ -95,6 +99,7 @@ func TestNewerThanRetained(t *testing.T) {
 
 // TestRetainedBytes: the store is bounded in bytes, too, and forgets what has expired without being asked for it.
 func TestRetainedBytes(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.MQTT.RetainedBytesMax = 1000 })
 	c := r.connect(mqtt.V5, "keeper")
 	for i := range 10 {
@@ -114,6 +119,7 @@ func TestRetainedBytes(t *testing.T) {
 
 // TestWillCarriesItsOwnUser: at a takeover by another user, and whenever a device goes, NATS is told whose will it is.
 func TestWillCarriesItsOwnUser(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.NATS.HeaderUser = true })
 	nc := r.nats()
 	sub, err := nc.SubscribeSync("w.x")
@@ -142,6 +148,7 @@ func TestWillCarriesItsOwnUser(t *testing.T) {
 
 // TestSmallBatchLimit: a limit below what one write takes loses nothing and leaves nothing behind.
 func TestSmallBatchLimit(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.Limits.BatchBytesMax = 4 << 10 })
 	sub := r.connect(mqtt.V311, "sub")
 	sub.subscribe(1, "t/#")
@@ -217,6 +224,7 @@ func TestReplayBudget(t *testing.T) {
 
 // TestStraysInPieces: what speaks on the wrong port is recognised however its first bytes are cut.
 func TestStraysInPieces(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, tc := range []struct {
 		addr, bytes string
@@ -241,6 +249,7 @@ func TestStraysInPieces(t *testing.T) {
 
 // TestRetainedUpdatedDuringReplay: a topic that changes while a replay waits for its device is not left out.
 func TestRetainedUpdatedDuringReplay(t *testing.T) {
+	t.Parallel()
 	const topics = 3000
 	r := start(t, func(c *Config) { c.Limits.BatchBytesMax = 64 << 10 })
 	pub := r.connect(mqtt.V5, "pub")
@@ -275,6 +284,7 @@ func TestRetainedUpdatedDuringReplay(t *testing.T) {
 
 // TestTurnsAreShared: a connection whose messages visit very many subscriptions does not keep the loop from others.
 func TestTurnsAreShared(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.Loops = 1 })
 	sub := r.connect(mqtt.V5, "sub")
 	var filters []mqtt.Filter

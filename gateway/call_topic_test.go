@@ -18,6 +18,7 @@ func withJetStream(yes bool) func(*server.Options) {
 // TestCallTopic: a 3.x device that wants to answer gets requests under a topic of their own, and answers on one derived from it; other
 // messages, and devices without a filter for it, are as they were. No other device can answer.
 func TestCallTopic(t *testing.T) {
+	t.Parallel()
 	for _, v := range []mqtt.Version{mqtt.V31, mqtt.V311} {
 		for _, transport := range transports {
 			r := start(t)
@@ -89,6 +90,7 @@ func TestCallTopic(t *testing.T) {
 
 // TestCallTopicPatterns: other levels, none at all, and what cannot be.
 func TestCallTopicPatterns(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		request, response string
 		bad               int

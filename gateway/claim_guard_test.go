@@ -12,6 +12,7 @@ import (
 // TestClaimOfThePast: a session that waits for its device does not end by an older claim, which is disputed; it ends by a
 // newer one.
 func TestClaimOfThePast(t *testing.T) {
+	t.Parallel()
 	s := bustest.Start(t)
 	r := start(t, func(c *Config) { c.NATS.URL = s.URL() })
 	r.eventually("NATS is there", func() bool { return r.gw.bus.Status().Connected() })
@@ -37,6 +38,7 @@ func TestClaimOfThePast(t *testing.T) {
 // TestClaimsOfTheAbsent: a device moves away from a gateway that is cut off, and sleeps. When NATS is back, its older
 // connection ends, and the newer session stays.
 func TestClaimsOfTheAbsent(t *testing.T) {
+	t.Parallel()
 	s := bustest.Start(t)
 	a, b := two(t, s)
 	old, _ := b.connectOn(b.via("tcp", mqtt.V5), "sleepy", persistent)
@@ -54,6 +56,7 @@ func TestClaimsOfTheAbsent(t *testing.T) {
 
 // TestClaimTimePoisoned: a time that would stop the clock, or carry it to where others refuse it, is refused and counted.
 func TestClaimTimePoisoned(t *testing.T) {
+	t.Parallel()
 	s := bustest.Start(t)
 	a, b := two(t, s)
 	e := newEar(t, s)
@@ -155,6 +158,7 @@ func TestClaimAllIsRare(t *testing.T) {
 
 // TestClaimAllOnQuestion: many questions are one answer, and the answer does not fail to come.
 func TestClaimAllOnQuestion(t *testing.T) {
+	t.Parallel()
 	s := bustest.Start(t)
 	r := start(t, func(c *Config) { c.NATS.URL = s.URL() })
 	r.eventually("NATS is there, and has our subscription", func() bool { return r.gw.bus.Status().Connected() && r.gw.bus.Flush(t.Context()) == nil })

@@ -56,6 +56,7 @@ func meet(a, b *rig) {
 // TestTakeoverElsewhere: a client id that connects to another gateway has its connection at the first one ended with
 // 0x8E [MQTT-3.1.4-3]; its session there is gone with its filters, and nothing is queued for it any more.
 func TestTakeoverElsewhere(t *testing.T) {
+	t.Parallel()
 	a, b := two(t, bustest.Start(t))
 	n := uint64(0)
 	for _, first := range transports {
@@ -99,6 +100,7 @@ func TestTakeoverElsewhere(t *testing.T) {
 // TestWillElsewhere: the will of a connection that ends because its client id connected to another gateway is treated as
 // in any takeover: published, unless it has a delay and the session would go on.
 func TestWillElsewhere(t *testing.T) {
+	t.Parallel()
 	a, b := two(t, bustest.Start(t))
 	watcher := b.connect(mqtt.V5, "watcher")
 	watcher.subscribe(1, "wills/#")
@@ -125,6 +127,7 @@ func TestWillElsewhere(t *testing.T) {
 // TestClaimRace: 200 client ids connect to both gateways at the same time, again and again: of each exactly one
 // connection survives, and both gateways agree.
 func TestClaimRace(t *testing.T) {
+	t.Parallel()
 	const ids, rounds = 200, 5
 	a, b := two(t, bustest.Start(t))
 	for round := range rounds {
@@ -183,6 +186,7 @@ func survivors(list ...*client) (n int) {
 // TestOneGateway: devices come in at one port, which two gateways share; both get some, and everybody hears everybody, at
 // each quality, exactly once.
 func TestOneGateway(t *testing.T) {
+	t.Parallel()
 	const devices = 40
 	a, b := two(t, bustest.Start(t))
 	var all []*client
@@ -236,6 +240,7 @@ func (c *client) getsAmong(topic, payload string) {
 // TestClaimsAfterPartition: while a gateway is cut off from NATS, devices move in both directions, and nobody is told.
 // When NATS is back, the older connection of each ends, and the newer one stays.
 func TestClaimsAfterPartition(t *testing.T) {
+	t.Parallel()
 	s := bustest.Start(t)
 	a, b := two(t, s)
 	toB, toA := a.connect(mqtt.V5, "to-b"), b.connect(mqtt.V5, "to-a")
@@ -254,6 +259,7 @@ func TestClaimsAfterPartition(t *testing.T) {
 
 // TestClaimsAtFirstSight: a gateway that was alone until now hears which ids a new one has, and the other way round.
 func TestClaimsAtFirstSight(t *testing.T) {
+	t.Parallel()
 	a := start(t, unrecorded, func(c *Config) { c.Listeners = c.Listeners[:1] })
 	before := a.connect(mqtt.V5, "before")
 	if n := a.gw.claims.sent.Load(); n != 0 {
@@ -275,6 +281,7 @@ func TestClaimsAtFirstSight(t *testing.T) {
 
 // TestClaimClocks: a device that moves on from a gateway whose clock is half an hour ahead is not called back there.
 func TestClaimClocks(t *testing.T) {
+	t.Parallel()
 	a, b := two(t, bustest.Start(t))
 	ahead := uint64(time.Now().Add(claimAheadMax / 2).UnixNano())
 	a.gw.claims.passed(ahead)
@@ -355,6 +362,7 @@ func (m *message) has(id string) bool {
 // TestClaimProtocol: a gateway answers a stranger with all it has, asks one whose words it missed to say them again, claims
 // again what an older claim disputes, and yields to a newer one. Nonsense moves nothing.
 func TestClaimProtocol(t *testing.T) {
+	t.Parallel()
 	s := bustest.Start(t)
 	r := start(t, func(c *Config) { c.NATS.URL = s.URL() })
 	r.eventually("NATS is there, and has our subscription", func() bool { return r.gw.bus.Status().Connected() && r.gw.bus.Flush(t.Context()) == nil })
@@ -412,6 +420,7 @@ func TestClaimProtocol(t *testing.T) {
 
 // TestClaimsAreReserved: a device can neither claim nor hear claims.
 func TestClaimsAreReserved(t *testing.T) {
+	t.Parallel()
 	s := bustest.Start(t)
 	r := start(t, unrecorded, func(c *Config) { c.NATS.URL = s.URL() })
 	r.eventually("NATS is there, and has our subscription", func() bool { return r.gw.bus.Status().Connected() && r.gw.bus.Flush(t.Context()) == nil })
@@ -452,6 +461,7 @@ func TestClaimsAreReserved(t *testing.T) {
 
 // TestManyClaims: with more claims than one message, or the memory for them, holds, everything arrives in the end.
 func TestManyClaims(t *testing.T) {
+	t.Parallel()
 	a, b := two(t, bustest.Start(t))
 	x := a.gw.claims
 	const n = 40_000 // two megabytes

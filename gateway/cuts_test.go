@@ -262,6 +262,7 @@ func (c *client) endsInKnownWay() {
 // TestNothingAfterGoodbye: a SUBACK that still waits for NATS when its device is closed does not follow the DISCONNECT
 // and the close frame.
 func TestNothingAfterGoodbye(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, way := range transports {
 		for i := range 20 {
@@ -287,6 +288,7 @@ func TestNothingAfterGoodbye(t *testing.T) {
 // TestCloseFrameDoesNotOvertake: DISCONNECT and messages in frames before a close frame count also when all come in one
 // segment, as they do from most clients: the messages are published and the will is not.
 func TestCloseFrameDoesNotOvertake(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	nc := r.nats()
 	watch := r.connect(mqtt.V5, "watch")

@@ -56,6 +56,7 @@ func pressed(t testing.TB, text string) string {
 // TestDeflate: with websocket.compression, messages of plain, JSON and echo devices may be compressed both ways, on either
 // shard; backends see what was meant.
 func TestDeflate(t *testing.T) {
+	t.Parallel()
 	r := start(t, compressing)
 	nc := r.nats()
 	long := strings.Repeat("é€😀 21.5 ", 2000)
@@ -108,6 +109,7 @@ func TestDeflate(t *testing.T) {
 
 // TestDeflateOff: who has not switched it on, or speaks MQTT, gets no compression; a compressed frame ends the connection.
 func TestDeflateOff(t *testing.T) {
+	t.Parallel()
 	off, on := start(t), start(t, compressing)
 	for _, c := range []struct {
 		r         *rig
@@ -127,6 +129,7 @@ func TestDeflateOff(t *testing.T) {
 
 // TestDeflateSent: what goes down is compressed on the wire, where it is long.
 func TestDeflateSent(t *testing.T) {
+	t.Parallel()
 	r := start(t, compressing)
 	nc := r.nats()
 	long := strings.Repeat("21.5 ", 2000)
@@ -192,6 +195,7 @@ func (r *rig) openDeflate(path, subprotocol string) *client {
 
 // TestDeflateBad: what does not inflate, or to too much, ends with its close code and costs no more than the limit.
 func TestDeflateBad(t *testing.T) {
+	t.Parallel()
 	r := start(t, compressing)
 	raw := func(payload string) string { return frame(0xC1, payload) }
 	for _, c := range []struct {
@@ -231,6 +235,7 @@ func TestDeflateBad(t *testing.T) {
 
 // TestDeflateMalformedOffer: a list that is none fails the handshake (RFC 6455 §9.1); one that can't be kept is declined.
 func TestDeflateMalformedOffer(t *testing.T) {
+	t.Parallel()
 	r := start(t, compressing)
 	for offer, want := range map[string]int{"permessage-deflate;": http.StatusBadRequest, "permessage-deflate; server_max_window_bits=10": 101} {
 		c := r.open(mqtt.V5, r.ws)
@@ -244,6 +249,7 @@ func TestDeflateMalformedOffer(t *testing.T) {
 
 // TestDeflateTurns: small messages that inflate to much end the turn of their sender, as any that make much work.
 func TestDeflateTurns(t *testing.T) {
+	t.Parallel()
 	const n = 40
 	r := start(t, compressing)
 	d := r.openDeflate("/ws/busy", "")
@@ -259,6 +265,7 @@ func TestDeflateTurns(t *testing.T) {
 
 // TestDeflateWaits: a compressed message for which the uplink has no room waits as it came, and arrives whole.
 func TestDeflateWaits(t *testing.T) {
+	t.Parallel()
 	const n = 30
 	away := bustest.Start(t)
 	r := start(t, compressing, outside(away))

@@ -52,6 +52,7 @@ func (r *rig) fence(nc *nats.Conn, to ...*client) (before [][]*got) {
 // TestOverlappingFilters: a session gets one copy of a message however many of its filters match, with the highest
 // QoS [MQTT-3.3.4-2], from a device of either shard and from NATS, although NATS has a subscription for each filter.
 func TestOverlappingFilters(t *testing.T) {
+	t.Parallel()
 	for _, v := range []mqtt.Version{mqtt.V311, mqtt.V5} {
 		t.Run(v.String(), func(t *testing.T) {
 			r := start(t)
@@ -92,6 +93,7 @@ func TestOverlappingFilters(t *testing.T) {
 
 // TestHeader: what NATS sees of a device's message, and that nothing a device says can forge it.
 func TestHeader(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.NATS.HeaderUser, c.NATS.HeaderNode, c.Node = true, true, "edge%1" })
 	nc := r.nats()
 	sub, err := nc.SubscribeSync("h.>")
@@ -140,6 +142,7 @@ func TestHeader(t *testing.T) {
 // TestPropertiesTravel: what MQTT 5 passes on unaltered arrives unaltered, user properties in order, from device to
 // device and through NATS headers both ways [MQTT-3.3.2-4], [MQTT-3.3.2-17], [MQTT-3.3.2-18].
 func TestPropertiesTravel(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	nc := r.nats()
 	props := mqtt.AppendPayloadFormat(nil, 1)
@@ -276,6 +279,7 @@ func (r *rig) nowSec() uint32 {
 // TestSubackMeansSubscribed: on SUBACK NATS knows the subscription, so that a backend that publishes at that moment
 // reaches the device. 200 filters that nobody had before.
 func TestSubackMeansSubscribed(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	nc := r.nats()
 	for shard := range 2 {
@@ -295,6 +299,7 @@ func TestSubackMeansSubscribed(t *testing.T) {
 
 // TestNoLocal: a device that asks for it does not get its own messages back [MQTT-3.8.3-3]; without, it does, once.
 func TestNoLocal(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	nc := r.nats()
 	c := r.connect(mqtt.V5, "self")
@@ -314,6 +319,7 @@ func TestNoLocal(t *testing.T) {
 // TestReservedTopics: nothing a device does reaches $SYS, $JS or an inbox of NATS, and no raw wildcard does; see
 // faults D8 and class 16.
 func TestReservedTopics(t *testing.T) {
+	t.Parallel()
 	r := start(t, unrecorded)
 	nc := r.nats()
 	all, err := nc.SubscribeSync(">")
@@ -351,6 +357,7 @@ func TestReservedTopics(t *testing.T) {
 
 // TestReservedSubjects: what goes on in NATS itself is not delivered to devices, whatever they subscribe to.
 func TestReservedSubjects(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.MQTT.SysInterval = 0 }) // what the gateway itself tells is no secret
 	nc := r.nats()
 	c := r.connect(mqtt.V5, "curious")
@@ -371,6 +378,7 @@ func TestReservedSubjects(t *testing.T) {
 
 // TestSubscriptionIdentifiers: a message carries the identifiers of all matching subscriptions [MQTT-3.3.4-3], [MQTT-3.3.4-4].
 func TestSubscriptionIdentifiers(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	nc := r.nats()
 	c := r.connect(mqtt.V5, "ids")

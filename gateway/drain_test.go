@@ -17,6 +17,7 @@ import (
 // TestDrain: a gateway that stops tells its devices (MQTT 5: 0x8B, WebSocket: 1001), publishes no will that a stopping
 // gateway need not, hands everything acknowledged to NATS, and Run returns nil.
 func TestDrain(t *testing.T) {
+	t.Parallel()
 	for _, rate := range []int{0, 100} {
 		t.Run(fmt.Sprint("rate ", rate), func(t *testing.T) {
 			s := bustest.Start(t)

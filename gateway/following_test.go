@@ -11,6 +11,7 @@ import (
 // TestNothingOlderThanTheSubscription: the first one that subscribes at a gateway has nothing of what the log had before, also after it
 // was away: nobody has told the gateway until then how far the log is.
 func TestNothingOlderThanTheSubscription(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	p := r.connect(mqtt.V5, "p")
 	for i := range 20 {
@@ -28,6 +29,7 @@ func TestNothingOlderThanTheSubscription(t *testing.T) {
 
 // TestSubscribedForAMoment: the SUBACK of a filter that is gone before the tails run comes all the same.
 func TestSubscribedForAMoment(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for i := range 20 {
 		c := r.connect(mqtt.V5, fmt.Sprint("c", i%3))

@@ -11,6 +11,7 @@ import (
 // TestLastValue: of topics of a configured filter the newest message waits for an absent device, from devices of any shard and from NATS; other
 // topics keep all.
 func TestLastValue(t *testing.T) {
+	t.Parallel()
 	r := start(t, memoryOnly, func(c *Config) { c.Session.LastValue = []string{"q/+/state"} })
 	nc := r.nats()
 	id := r.ids("away", 1, 1)[0]

@@ -64,6 +64,7 @@ func hints(t *testing.T, ack *got) {
 // TestListenerFull: a listener takes so many connections and no more, whatever room others have; each device is told in its own words, and the place
 // of one that leaves is taken by the next.
 func TestListenerFull(t *testing.T) {
+	t.Parallel()
 	r := bounded(t, "connections_max=2")
 	first, _ := r.connectOn(r.open(mqtt.V5, r.any), "first")
 	second, _ := r.connectOn(r.open(mqtt.V311, r.any), "second")
@@ -93,6 +94,7 @@ func TestListenerFull(t *testing.T) {
 
 // TestListenerConnectRate: connections beyond the rate of a listener, of all loops together, are refused with 0x9F and a hint.
 func TestListenerConnectRate(t *testing.T) {
+	t.Parallel()
 	r := bounded(t, "connect_rate=1&connect_burst=5")
 	for i := range 5 {
 		r.connectOn(r.open(mqtt.V5, r.any), fmt.Sprint("c", i))
@@ -116,6 +118,7 @@ func TestListenerConnectRate(t *testing.T) {
 
 // TestAddressFull: one address has so many connections at a time, over all listeners; others are not concerned.
 func TestAddressFull(t *testing.T) {
+	t.Parallel()
 	r := start(t, perAddress(2, 0, 1))
 	first := r.dialFrom("127.0.0.2", r.mqtt, mqtt.V5)
 	r.connectOn(first, "first")

@@ -10,6 +10,7 @@ import (
 // TestFaultD7WildcardDepth: filters that hear too much are refused one by one, also those of a shared subscription and of devices with commands; the
 // others of the packet are made, and other listeners are as they were.
 func TestFaultD7WildcardDepth(t *testing.T) {
+	t.Parallel()
 	r := bounded(t, "wildcard_depth_min=2")
 	filters := []string{"#", "+/a", "a/#", "a/+/b", "a/b/#", "a/b/+", "a/b", "$share/g/a/#", "$share/g/a/b/#"}
 	const no = mqtt.NotAuthorized
@@ -36,6 +37,7 @@ func TestFaultD7WildcardDepth(t *testing.T) {
 
 // TestFaultD7MultiLevel: where # is switched off, + still is not.
 func TestFaultD7MultiLevel(t *testing.T) {
+	t.Parallel()
 	r := bounded(t, "multi_level_available=false")
 	overBoth(t, r, func(t *testing.T, r *rig, transport string) {
 		c, _ := r.connectOn(r.tight(transport, mqtt.V5), "m-"+transport)

@@ -131,6 +131,7 @@ func TestConnectTimeout(t *testing.T) {
 // TestReceiveMaximum closes with 0x93 whoever has more QoS 2 messages unreleased than CONNACK allowed [MQTT-3.3.4-7]; see
 // fault class 8. The same packet id again is no new message.
 func TestReceiveMaximum(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.MQTT.ReceiveMax = 3 })
 	c, ack := r.connectOn(r.open(mqtt.V5, r.mqtt), "c")
 	if ack.Props.ReceiveMax != 3 {
@@ -153,6 +154,7 @@ func TestReceiveMaximum(t *testing.T) {
 
 // TestPacketTooLarge refuses from the fixed header on, before the body arrives: 0x95.
 func TestPacketTooLarge(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.Limits.PacketBytesMax = 1000 })
 	for i, way := range transports {
 		c, ack := r.connectOn(r.via(way, mqtt.V5), "c")
@@ -175,6 +177,7 @@ func TestPacketTooLarge(t *testing.T) {
 // TestClientPacketLimit: a message that exceeds the device's maximum packet size is not sent and counts as delivered
 // [MQTT-3.1.2-24], [MQTT-3.1.2-25]; what follows is.
 func TestClientPacketLimit(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	p := r.connect(mqtt.V5, "pub")
 	for qos := range byte(3) {
@@ -196,6 +199,7 @@ func TestClientPacketLimit(t *testing.T) {
 
 // TestSubscriptionsMax refuses the filter beyond the limit with 0x97 (0x80 in 3.1.1) and keeps the rest.
 func TestSubscriptionsMax(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.Limits.SubscriptionsMax = 2 })
 	for v, refusal := range map[mqtt.Version]mqtt.Reason{mqtt.V311: 0x80, mqtt.V5: mqtt.QuotaExceeded} {
 		c := r.connect(v, "c")
@@ -209,6 +213,7 @@ func TestSubscriptionsMax(t *testing.T) {
 
 // TestTopicLimits: deep or long topics and filters are refused, not followed; see B5 and class 6.
 func TestTopicLimits(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.MQTT.TopicLevelsMax, c.MQTT.TopicBytesMax = 8, 100 })
 	c := r.connect(mqtt.V5, "c")
 	deep, long := strings.Repeat("/", 8), strings.Repeat("x", 101)
@@ -237,6 +242,7 @@ func TestTopicLimits(t *testing.T) {
 // TestTopicAliases: a device may set up, use and replace aliases [MQTT-3.3.2-12]; they end with the connection; 0, one too
 // high and one never set are errors; see B8.
 func TestTopicAliases(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.MQTT.TopicAliasMax = 4 })
 	sub := r.connect(mqtt.V5, "sub")
 	sub.subscribe(0, "al/#")
@@ -278,6 +284,7 @@ func TestTopicAliases(t *testing.T) {
 // TestAssignedClientID: an empty client id is assigned one, unique, told to MQTT 5 clients [MQTT-3.1.3-6], [MQTT-3.1.3-7]; 3.1.1
 // needs clean session for it, 3.1 has no such thing.
 func TestAssignedClientID(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	a, one := r.connectOn(r.open(mqtt.V5, r.mqtt), "", persistent)
 	_, two := r.connectOn(r.open(mqtt.V5, r.mqtt), "")

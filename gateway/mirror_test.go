@@ -96,6 +96,7 @@ func bucketHas(t *testing.T, kv nats.KeyValue) map[string]string {
 // TestRetainedBackend: a backend reads what devices retain, and sets and deletes it, with nothing but the bucket. What it puts is
 // a publish to whoever is subscribed, with the flag only for those who want it; what a gateway puts is not delivered twice.
 func TestRetainedBackend(t *testing.T) {
+	t.Parallel()
 	r := start(t, inNATS)
 	kv := retainedBucket(t, r.nats())
 	r.mirrored()
@@ -151,6 +152,7 @@ func TestRetainedBackend(t *testing.T) {
 
 // TestRetainedTwoGateways: whatever is retained through one gateway is sent to new subscriptions at the other.
 func TestRetainedTwoGateways(t *testing.T) {
+	t.Parallel()
 	s := bustest.Start(t)
 	kv := retainedBucket(t, s.Conn(t))
 	a, b := twoInNATS(t, s)
@@ -207,6 +209,7 @@ func both(a, b *rig, kv nats.KeyValue, n int) {
 
 // TestRetainedEarly: a device that subscribes before the gateway knows what is retained gets all of it.
 func TestRetainedEarly(t *testing.T) {
+	t.Parallel()
 	const topics = 5000
 	s := bustest.Start(t)
 	nc := s.Conn(t)
@@ -237,6 +240,7 @@ func TestRetainedEarly(t *testing.T) {
 // TestRetainedBetween: a device that subscribes after the live message of another gateway has passed, and before the bucket has told it, gets it as
 // a retained one.
 func TestRetainedBetween(t *testing.T) {
+	t.Parallel()
 	s := bustest.Start(t)
 	nc := s.Conn(t)
 	retainedBucket(t, nc)
@@ -264,6 +268,7 @@ func TestRetainedBetween(t *testing.T) {
 // TestRetainedRace: two gateways and a backend set and delete the same topics at the same time, thousands of times, while one of the gateways loses
 // NATS again and again; when all is quiet both have what the bucket has.
 func TestRetainedRace(t *testing.T) {
+	t.Parallel()
 	const topics, rounds = 64, 4000
 	s := bustest.Start(t)
 	kv := retainedBucket(t, s.Conn(t))
@@ -388,6 +393,7 @@ func TestRetainedNeverGoesBack(t *testing.T) {
 // TestRetainedRestart: retained messages outlive the gateway with its data directory, and a subscriber that connects as soon as it is back gets all
 // of them, wills and messages with a bound on their time included.
 func TestRetainedRestart(t *testing.T) {
+	t.Parallel()
 	const topics = 3000
 	data := t.TempDir()
 	again := func(c *Config) { c.Data, c.MQTT.RetainedExpiryMax = data, time.Hour }
@@ -434,6 +440,7 @@ func TestRetainedRestart(t *testing.T) {
 
 // TestRetainedBeforeBucket: without a bucket retained messages are in memory; what was set meanwhile is put when there is one.
 func TestRetainedBeforeBucket(t *testing.T) {
+	t.Parallel()
 	r := start(t, inNATS)
 	p := r.connect(mqtt.V5, "pub")
 	p.publish(1, "m/1", "one", retained)
@@ -511,6 +518,7 @@ func TestRetainDurably(t *testing.T) {
 
 // TestRetainedLimitsOfMirror: what others retain is held to this gateway's limits.
 func TestRetainedLimitsOfMirror(t *testing.T) {
+	t.Parallel()
 	s := bustest.Start(t)
 	kv := retainedBucket(t, s.Conn(t))
 	for i := range 5 {

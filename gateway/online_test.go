@@ -103,6 +103,7 @@ func disorder(list []presenceSeen) string {
 
 // TestPresenceOfDevices: whatever a device speaks, its record says so, and why it left.
 func TestPresenceOfDevices(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.Node = "a" })
 	r.keeps()
 	ear := newPresenceEar(t, r.nats())
@@ -151,6 +152,7 @@ func TestPresenceOfDevices(t *testing.T) {
 
 // TestPresenceOfTheOnesBefore: devices that connected before NATS was there are told of when it is.
 func TestPresenceOfTheOnesBefore(t *testing.T) {
+	t.Parallel()
 	s := bustest.Start(t)
 	s.Shut()
 	r := start(t, func(c *Config) { c.NATS.URL = s.URL() })
@@ -220,10 +222,11 @@ func presenceRace(t *testing.T, ids, rounds int) {
 }
 
 // TestPresenceRace is a small one; with the tag fault there is a large one.
-func TestPresenceRace(t *testing.T) { presenceRace(t, 60, 5) }
+func TestPresenceRace(t *testing.T) { t.Parallel(); presenceRace(t, 60, 5) }
 
 // TestPresenceOfTheDead: the devices of a gateway that died are offline, and somebody is told; one that is back already is not.
 func TestPresenceOfTheDead(t *testing.T) {
+	t.Parallel()
 	s := bustest.Start(t)
 	soon := func(c *Config) { c.Presence.LeaseTime = 2 * time.Second }
 	a := start(t, soon, func(c *Config) { c.NATS.URL, c.Node = s.URL(), "a" })
@@ -263,6 +266,7 @@ func askPresence(t *testing.T, nc *nats.Conn, what, question string, answer any)
 // TestPresenceQueries: a backend finds the service as any of NATS's, gets a record, pages through clients by prefix, counts them, and has one
 // disconnected, whichever gateway they are at.
 func TestPresenceQueries(t *testing.T) {
+	t.Parallel()
 	const each = 25
 	s := bustest.Start(t)
 	a, b := two(t, s)

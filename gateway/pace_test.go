@@ -76,6 +76,7 @@ func TestByteRate(t *testing.T) {
 
 // TestRateDisconnect: with rate_policy disconnect a device that is too fast is told so and closed, each in its own words.
 func TestRateDisconnect(t *testing.T) {
+	t.Parallel()
 	r := bounded(t, "packet_rate=1&rate_burst=5s&rate_policy=disconnect", memoryOnly)
 	pings := bytes.Repeat(mqtt.AppendPingreq(nil), 20)
 	overBoth(t, r, func(t *testing.T, r *rig, transport string) {

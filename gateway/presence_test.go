@@ -9,6 +9,7 @@ import (
 
 // TestPresence: who holds a filter and is connected, on every loop and in every protocol.
 func TestPresence(t *testing.T) {
+	t.Parallel()
 	inBoth(t, func(t *testing.T, protocol string) {
 		r := start(t, func(c *Config) { c.Loops = 3 })
 		j := r.talks(protocol, "asks")
@@ -49,6 +50,7 @@ func TestPresence(t *testing.T) {
 
 // TestPresenceIsBounded: a thousand are named, all are counted; a device has so many questions under way.
 func TestPresenceIsBounded(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.Limits.RequestsMax = 2 })
 	j := r.json("asks")
 	j.asks(`{"id":2,"op":"subscribe","filter":"crowd"}`, `{"id":2,"ok":true}`)
@@ -70,6 +72,7 @@ func TestPresenceIsBounded(t *testing.T) {
 
 // TestPresenceChanges: who watches a filter is told who joins and leaves, in every way in which that happens.
 func TestPresenceChanges(t *testing.T) {
+	t.Parallel()
 	inBoth(t, func(t *testing.T, protocol string) {
 		r := start(t, func(c *Config) { c.Loops = 3 })
 		j := r.talks(protocol, "watches", `"down_qos":0`)
@@ -132,6 +135,7 @@ func TestPresenceChanges(t *testing.T) {
 
 // TestPresenceMissed: what does not fit is told as missed, if no change is to be told then by itself.
 func TestPresenceMissed(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.Loops = 1 })
 	j := r.json("watches", `"down_qos":0`)
 	j.asks(`{"id":2,"op":"subscribe","filter":"r","presence":true}`, `{"id":2,"ok":true}`)
@@ -157,6 +161,7 @@ func TestPresenceMissed(t *testing.T) {
 
 // TestPresenceTellsInTurn: what one tick may tell goes to all watchers in the end.
 func TestPresenceTellsInTurn(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.Loops = 1 })
 	first, second := r.json("w1", `"down_qos":0`), r.json("w2", `"down_qos":0`)
 	for _, j := range []*talker{first, second} {
@@ -188,6 +193,7 @@ func TestPresenceTellsInTurn(t *testing.T) {
 
 // TestPresenceOwed: a shard whose inbox was full hears later that there was something, also if nothing happens any more.
 func TestPresenceOwed(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.Loops = 2 })
 	j := r.json(r.ids("w", 1, 1)[0], `"down_qos":0`)
 	j.asks(`{"id":2,"op":"subscribe","filter":"r","presence":true}`, `{"id":2,"ok":true}`)

@@ -21,6 +21,7 @@ func (r *rig) away(v mqtt.Version, id string) {
 // TestOfflineQueue: what devices publish at QoS 1 and 2 and what a backend publishes waits for an absent device and
 // comes in order when it returns, also over another transport; QoS 0 from devices does not wait, and is counted.
 func TestOfflineQueue(t *testing.T) {
+	t.Parallel()
 	for _, v := range []mqtt.Version{mqtt.V31, mqtt.V311, mqtt.V5} {
 		for _, way := range transports {
 			t.Run(v.String()+"/"+way, func(t *testing.T) {
@@ -74,6 +75,7 @@ func TestOfflineQueue(t *testing.T) {
 
 // TestQueuePolicies: beyond its count or its bytes the queue gives way as configured, and counts.
 func TestQueuePolicies(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		policy       string
 		count, bytes int
@@ -111,6 +113,7 @@ func TestQueuePolicies(t *testing.T) {
 // TestQueuePolicyDisconnect: a live device that never acknowledges fills its window, then its queue, and is closed with
 // 0x97.
 func TestQueuePolicyDisconnect(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) {
 		c.Session.QueuePolicy, c.Session.QueueCountMax, c.MQTT.InflightMax = "disconnect", 3, 2
 	})
@@ -129,6 +132,7 @@ func TestQueuePolicyDisconnect(t *testing.T) {
 // TestWindow: no more than the device's Receive Maximum and our own limit are unacknowledged; what was sent and not
 // acknowledged comes again with DUP after a reconnect, in order [MQTT-3.3.4-9], [MQTT-4.4.0-1].
 func TestWindow(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.MQTT.InflightMax = 5 })
 	connect := func(max uint16) *client {
 		c, _ := r.connectOn(r.open(mqtt.V5, r.mqtt), "w", persistent, func(o *mqtt.ConnectOut) { o.ReceiveMax = max })
@@ -221,6 +225,7 @@ func TestSessionLife(t *testing.T) {
 
 // TestSessionsMax refuses further sessions with 0x97 and counts.
 func TestSessionsMax(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.Session.Max, c.Loops = 2, 1 })
 	first := r.connect(mqtt.V5, "1")
 	r.connect(mqtt.V5, "2")

@@ -165,6 +165,7 @@ func (r *rig) backend(nc *nats.Conn, subject string) *record {
 // a backend, and from the backend to all. Everybody must get every message exactly once and in order: after the last
 // one a marker goes each way, and whatever came twice came before it.
 func TestRealClientsEachMessageOnce(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	nc := r.nats()
 	back := r.backend(nc, "e2e.>")

@@ -68,6 +68,7 @@ func TestReplayHoldsNothing(t *testing.T) {
 // TestRetainedReplayWithinQueueBytes: large retained messages for a device that acknowledges one after the other wait in the store, not in a queue
 // that has no room for them; also those that no queue could take.
 func TestRetainedReplayWithinQueueBytes(t *testing.T) {
+	t.Parallel()
 	const topics = 30
 	r := start(t, func(c *Config) { c.MQTT.InflightMax, c.Session.QueueBytesMax = 2, 64<<10 })
 	p := r.connect(mqtt.V5, "pub")
@@ -91,6 +92,7 @@ func TestRetainedReplayWithinQueueBytes(t *testing.T) {
 // TestRetainedExpiryMax: a retained message is forgotten after the longest time, with an expiry beyond it or without; what a subscriber
 // is told of its expiry is the publisher's own.
 func TestRetainedExpiryMax(t *testing.T) {
+	t.Parallel()
 	store := retainedStore{max: 10, bytesMax: 1 << 20, expirySec: 100}
 	for topic, expiry := range map[string]uint32{"none": 0, "long": 5000, "short": 50} {
 		store.set(1000, &session.Message{Topic: []byte(topic), Payload: []byte("x"), ExpiresAtSec: map[bool]uint32{true: 1000 + expiry}[expiry > 0]})
@@ -139,6 +141,7 @@ func TestRetainedSweep(t *testing.T) {
 // TestReplaysThatWait: devices that acknowledge nothing keep neither their loop busy nor the replays of others back; each gets the rest
 // when it goes on, also when it went away meanwhile, and nothing once it has unsubscribed.
 func TestReplaysThatWait(t *testing.T) {
+	t.Parallel()
 	const topics, devices = 300, 40
 	r := start(t, func(c *Config) { c.Loops, c.MQTT.InflightMax, c.Session.QueueCountMax = 1, 10, 20 })
 	p := r.connect(mqtt.V5, "pub")
@@ -192,6 +195,7 @@ func TestReplaysThatWait(t *testing.T) {
 
 // TestReplayWithoutQueue: where no message may wait, retained ones wait in the store until they can be sent.
 func TestReplayWithoutQueue(t *testing.T) {
+	t.Parallel()
 	const topics = 100
 	r := start(t, func(c *Config) { c.MQTT.InflightMax, c.Session.QueueCountMax = 4, 0 })
 	p := r.connect(mqtt.V5, "pub")
@@ -212,6 +216,7 @@ func TestReplayWithoutQueue(t *testing.T) {
 // TestReplayOptionsChange: a SUBSCRIBE that wants no retained messages changes the options of those still to come: QoS and identifier
 // are the newer subscription's [MQTT-3.8.4-3].
 func TestReplayOptionsChange(t *testing.T) {
+	t.Parallel()
 	const topics = 100
 	r := start(t, func(c *Config) { c.MQTT.InflightMax, c.Session.QueueCountMax = 4, 8 })
 	p := r.connect(mqtt.V5, "pub")
@@ -245,6 +250,7 @@ func TestReplayOptionsChange(t *testing.T) {
 // TestReplayAfterHeldSuback: the retained messages of a subscription whose connection ended before NATS knew it come to the next
 // connection of the session.
 func TestReplayAfterHeldSuback(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.Loops = 1 })
 	p := r.connect(mqtt.V5, "pub")
 	p.publish(1, "r/x", "kept", retained)

@@ -43,6 +43,7 @@ func (r *rig) outcomes(o outcome) uint64 { return r.gw.requests.counts[o].Load()
 
 // TestOutcomes: a backend that asks is told what became of its message, for devices of every version and every way it can go.
 func TestOutcomes(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.Session.QueueCountMax, c.Session.QueuePolicy = 2, "drop-newest" })
 	nc := r.nats()
 	for i, v := range []mqtt.Version{mqtt.V31, mqtt.V311, mqtt.V5} {
@@ -112,6 +113,7 @@ func TestOutcomes(t *testing.T) {
 
 // TestOutcomeShared: it is the member that acknowledges; when it goes without, the next.
 func TestOutcomeShared(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	nc := r.nats()
 	first := r.connect(mqtt.V5, "first")
@@ -129,6 +131,7 @@ func TestOutcomeShared(t *testing.T) {
 
 // TestRequestExpires: a request that waits for a device that is away is not delivered after its time; other messages are.
 func TestRequestExpires(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.NATS.RequestExpiry = 2 * time.Second })
 	nc := r.nats()
 	away, _ := r.connectOn(r.open(mqtt.V5, r.mqtt), "away", persistent)
@@ -160,6 +163,7 @@ func TestRequestExpires(t *testing.T) {
 // TestNobody: a requester learns at once that no device wants its request: from NATS where the filter is there as it is, from the gateway
 // where it knows a shape only; never while a device has it, and never for what is not a device's own.
 func TestNobody(t *testing.T) {
+	t.Parallel()
 	const nobodyTime = 100 * time.Millisecond
 	for _, most := range []int{0, 1000} {
 		t.Run(fmt.Sprint("interests_max ", most), func(t *testing.T) {
@@ -205,6 +209,7 @@ func TestNobody(t *testing.T) {
 
 // TestNobodyElsewhere: with several gateways a requester is told that nobody is there when all of them say so, and only then; and that quickly.
 func TestNobodyElsewhere(t *testing.T) {
+	t.Parallel()
 	s := bustest.Start(t)
 	shapes := func(node string) func(c *Config) {
 		return func(c *Config) {
@@ -260,6 +265,7 @@ func TestNobodyElsewhere(t *testing.T) {
 // TestCallElsewhere: a device that gets a request at one gateway may answer it at another, and after the first one is gone; without a key in
 // common it may not.
 func TestCallElsewhere(t *testing.T) {
+	t.Parallel()
 	for _, jetStream := range []bool{true, false} {
 		t.Run(fmt.Sprint("jetstream ", jetStream), func(t *testing.T) {
 			s := bustest.Start(t, withJetStream(jetStream))

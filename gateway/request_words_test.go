@@ -19,6 +19,7 @@ import (
 // TestSilenceIsNoNo: while another gateway is known that does not answer, nobody is told that nobody is there; when it says no, the requester is told;
 // what is no word is nothing.
 func TestSilenceIsNoNo(t *testing.T) {
+	t.Parallel()
 	s := bustest.Start(t)
 	r := start(t, func(c *Config) { c.NATS.URL, c.NATS.InterestsMax, c.NATS.NobodyTime = s.URL(), 0, 50*time.Millisecond })
 	e := newEar(t, s)
@@ -123,6 +124,7 @@ func TestRequestsBounded(t *testing.T) {
 
 // TestRequestRealClients: paho for MQTT 3.1, 3.1.1 and 5 answers requests of nats.go as its users would have it do.
 func TestRequestRealClients(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	nc := r.nats()
 	for _, version := range []uint{3, 4} {

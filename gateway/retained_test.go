@@ -10,6 +10,7 @@ import (
 // TestRetained: store, replace and delete, on either shard, and that a live message does not carry the flag [MQTT-3.3.1-5],
 // [MQTT-3.3.1-6], [MQTT-3.3.1-8], [MQTT-3.3.1-12].
 func TestRetained(t *testing.T) {
+	t.Parallel()
 	for _, v := range []mqtt.Version{mqtt.V31, mqtt.V311, mqtt.V5} {
 		t.Run(v.String(), func(t *testing.T) {
 			r := start(t)
@@ -53,6 +54,7 @@ func TestRetained(t *testing.T) {
 // TestRetainHandling: 0 always sends retained messages, 1 only for a new subscription, 2 never [MQTT-3.3.1-9] to
 // [MQTT-3.3.1-11]; a shared subscription gets none.
 func TestRetainHandling(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	p := r.connect(mqtt.V5, "pub")
 	p.publish(1, "rh/x", "kept", retained)
@@ -83,6 +85,7 @@ func TestRetainHandling(t *testing.T) {
 // TestRetainAsPublished keeps the flag on live messages for those who ask [MQTT-3.3.1-13]; a subscription identifier
 // comes with both kinds.
 func TestRetainAsPublished(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	p := r.connect(mqtt.V5, r.ids("pub", 0, 1)[0])
 	for shard := range 2 {
@@ -109,6 +112,7 @@ func TestRetainAsPublished(t *testing.T) {
 // TestRetainedReplayComplete subscribes to 5,000 retained messages by a wildcard, at QoS 0 and at QoS 1, as a device
 // that reads at leisure: each comes once, in order of topics, none for lack of room in batch, window or queue.
 func TestRetainedReplayComplete(t *testing.T) {
+	t.Parallel()
 	const topics = 5000
 	r := start(t)
 	p := r.connect(mqtt.V5, "pub")
@@ -141,6 +145,7 @@ func TestRetainedReplayComplete(t *testing.T) {
 // TestRetainedReplayGoesOn: a replay that was cut with its connection goes on when the device of the session returns, in order, and with
 // nothing left out but what was on its way.
 func TestRetainedReplayGoesOn(t *testing.T) {
+	t.Parallel()
 	const topics = 5000
 	r := start(t)
 	p := r.connect(mqtt.V5, "pub")
@@ -173,6 +178,7 @@ func TestRetainedReplayGoesOn(t *testing.T) {
 // TestRetainUnavailable: with retained messages switched off CONNACK says so, and whoever does it still is closed
 // with 0x9A [MQTT-3.2.2-14].
 func TestRetainUnavailable(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.MQTT.RetainAvailable = false })
 	c, ack := r.connectOn(r.open(mqtt.V5, r.mqtt), "c")
 	if !ack.Props.Has(mqtt.PropRetainAvailable) || ack.Props.RetainAvailable != 0 {
@@ -193,6 +199,7 @@ func TestRetainUnavailable(t *testing.T) {
 // TestRetainedFull refuses to keep more topics than configured, and counts; topics known already are replaced, and
 // live subscribers get everything.
 func TestRetainedFull(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.MQTT.RetainedMax = 2 })
 	p := r.connect(mqtt.V5, "pub")
 	live := r.connect(mqtt.V5, "live")

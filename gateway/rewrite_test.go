@@ -83,6 +83,7 @@ func TestRewriteValidate(t *testing.T) {
 
 // TestRewriteNothing: a message whose alias stands for a refused topic is refused, whatever the rules match.
 func TestRewriteNothing(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) {
 		c.TopicRewrite = []TopicRewrite{{From: "#", To: "all/{1}"}, {From: "+", To: "one{1}"}}
 	})
@@ -96,6 +97,7 @@ func TestRewriteNothing(t *testing.T) {
 
 // TestRewrite: messages, wills, subscriptions of every kind and aliases are taken for the new topic; backends see only that.
 func TestRewrite(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) {
 		c.TopicRewrite = []TopicRewrite{
 			{From: "old/+/temp", To: "devices/{1}/temperature"},
@@ -147,6 +149,7 @@ func TestRewrite(t *testing.T) {
 // TestRewriteBounds: what rules make of a topic, will or filter is held to what the gateway takes: a filter that is none any more is
 // refused, and so is a will to a topic that is not for devices.
 func TestRewriteBounds(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) {
 		c.TopicRewrite = []TopicRewrite{
 			{From: "old/+", To: "new-{1}"}, {From: "log/#", To: "log/{1}/raw"}, {From: "up/+/#", To: "{1}/{2}"}, {From: "long/#", To: "very/very/long/{1}"},

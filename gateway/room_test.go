@@ -47,6 +47,7 @@ func (r *rig) page(path string) (status int, body string) {
 // readiness and metrics tell the operator; whoever is connected notices nothing; and the place of one that leaves is
 // taken by the next.
 func TestFull(t *testing.T) {
+	t.Parallel()
 	r := start(t, roomFor(4))
 	a, b := r.connect(mqtt.V5, r.ids("a", 0, 1)[0]), r.connect(mqtt.V311, r.ids("b", 1, 1)[0])
 	b.subscribe(1, "talk/#")
@@ -192,6 +193,7 @@ func TestFullAndSilent(t *testing.T) {
 // TestFullBesideOthers: of two gateways on one port one is full. It goes on answering its part of the new devices, and each
 // gets in after a few attempts, as the other's part; the connected ones notice nothing.
 func TestFullBesideOthers(t *testing.T) {
+	t.Parallel()
 	const devices = 60
 	s := bustest.Start(t)
 	shared := func(c *Config) { c.NATS.URL, c.SharePort = s.URL(), true }
@@ -250,6 +252,7 @@ func TestReadyAgain(t *testing.T) {
 
 // TestRoomOfMany: many come and go at once, to two loops, and the books are right.
 func TestRoomOfMany(t *testing.T) {
+	t.Parallel()
 	r := start(t, roomFor(10))
 	var storm sync.WaitGroup
 	var served, refused atomic.Int64
@@ -287,6 +290,7 @@ func TestRoomOfMany(t *testing.T) {
 // TestDrainAnswersTheBacklog: who waits in the accept queue of a gateway that begins to drain is told to go elsewhere, not
 // reset.
 func TestDrainAnswersTheBacklog(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.Loops = 1 })
 	begun, dialled, emptied := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	r.gw.shards[0].doSoon(func(s *shard) {

@@ -82,6 +82,7 @@ func trimDeep(filter string) string {
 // TestInterestLimit: while devices subscribe beyond the limit, and messages come for exact filters and for shapes that overlap them, each device
 // gets each of its messages once, in order; so do those who hear several of the filters. What nobody here wants is dropped.
 func TestInterestLimit(t *testing.T) {
+	t.Parallel()
 	const exact, devices = 4, 40
 	r := start(t, func(c *Config) { c.NATS.InterestsMax = exact })
 	nc := r.nats()

@@ -11,6 +11,7 @@ import (
 // TestSharedChurn: while members on all shards come and go, with sessions that end and that stay, and acknowledge nothing, each message of
 // the group reaches a member that stays.
 func TestSharedChurn(t *testing.T) {
+	t.Parallel()
 	const messages, rounds = 1500, 12
 	r := sharing(t, "round-robin", func(c *Config) { c.MQTT.InflightMax, c.Session.QueueCountMax = 20, 10_000 })
 	var stays []*client

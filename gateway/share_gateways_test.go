@@ -14,6 +14,7 @@ import (
 // TestSharedAcrossGateways: devices on two gateways and a NATS service are one group: each of 3,000 messages, of devices and of backends, goes to one of
 // them, all get some, and when one gateway goes the others have the rest.
 func TestSharedAcrossGateways(t *testing.T) {
+	t.Parallel()
 	const messages = 3000
 	s := bustest.Start(t)
 	a, b := two(t, s)

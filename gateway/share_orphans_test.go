@@ -48,6 +48,7 @@ func collected(list []*client, n int) (payloads []int) {
 // TestSharedMemberGoes: when a member's session ends, or its connection while it stays, all that it was given and did not acknowledge,
 // in flight and queued, more than one tick may carry, goes to the members on its own and on other shards, each once.
 func TestSharedMemberGoes(t *testing.T) {
+	t.Parallel()
 	const n = 900
 	for name, mods := range map[string][]func(*mqtt.ConnectOut){"session ends": nil, "connection ends": {persistent}} {
 		t.Run(name, func(t *testing.T) {
@@ -90,6 +91,7 @@ func TestSharedMemberGoes(t *testing.T) {
 // TestSharedLastMemberGoes: while nobody else is live the messages wait for the member; when its session ends they go to one that
 // is away, and are dropped when there is none.
 func TestSharedLastMemberGoes(t *testing.T) {
+	t.Parallel()
 	r := sharing(t, "round-robin")
 	id, other := r.ids("leaves", 0, 1)[0], r.ids("away", 1, 1)[0]
 	leaves, _ := r.connectOn(r.open(mqtt.V5, r.mqtt), id, persistent)
@@ -126,6 +128,7 @@ func TestSharedLastMemberGoes(t *testing.T) {
 // TestSharedQoS2Stays: a QoS 2 message that a member was sent is completed with it when it returns [MQTT-4.8.2-4], and is never sent to
 // another, also not when its session ends [MQTT-4.8.2-5]. One that was refused with 0x80 or more is nobody's any more [MQTT-4.8.2-6].
 func TestSharedQoS2Stays(t *testing.T) {
+	t.Parallel()
 	r := sharing(t, "sticky")
 	id := r.ids("leaves", 0, 1)[0]
 	leaves, _ := r.connectOn(r.open(mqtt.V5, r.mqtt), id, persistent)
@@ -154,6 +157,7 @@ func TestSharedQoS2Stays(t *testing.T) {
 // TestSharedTakesNoMoreThanItsQueue: what a member leaves behind comes under the limits of the next: what is beyond its queue is dropped and
 // counted, and with the policy disconnect it is not closed for it.
 func TestSharedTakesNoMoreThanItsQueue(t *testing.T) {
+	t.Parallel()
 	r := sharing(t, "round-robin", func(c *Config) {
 		c.MQTT.InflightMax, c.Session.QueueCountMax, c.Session.QueuePolicy = 5, 20, "disconnect"
 	})
@@ -166,6 +170,8 @@ func TestSharedTakesNoMoreThanItsQueue(t *testing.T) {
 	for range 10 {
 		p.publish(1, "own", "x")
 	}
+	// They have to be in its queue before what the other leaves: that is only dropped, but they close who has no room for them.
+	r.eventually("its own wait", func() bool { s := r.sum(); return s.queued+s.messagesTo(1) == 25+10 })
 	leaves.reset()
 	r.eventually("what is too much is dropped", func() bool { return r.sum().drops[session.DropQueueFull] == 10 })
 	for range 10 {
@@ -180,6 +186,7 @@ func TestSharedTakesNoMoreThanItsQueue(t *testing.T) {
 // TestSharedMemberLeavesAhead: a message whose shard lost its last member while it was on its way goes to a member on another shard; when
 // there is none either it is dropped and counted.
 func TestSharedMemberLeavesAhead(t *testing.T) {
+	t.Parallel()
 	r := sharing(t, "round-robin")
 	stays := r.connect(mqtt.V5, r.ids("stays", 1, 1)[0])
 	stays.subscribe(1, "$share/g/s/#")

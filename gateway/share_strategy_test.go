@@ -62,6 +62,7 @@ func byPayload(g *got) string { return g.payload }
 // TestSharedHashTopic: with members on three shards all messages of a topic, of devices and backends, go to one of them; every
 // member has topics; when one goes, the topics of most others stay where they were.
 func TestSharedHashTopic(t *testing.T) {
+	t.Parallel()
 	const topics = 60
 	r := sharing(t, "hash-topic")
 	nc := r.nats()
@@ -104,6 +105,7 @@ func TestSharedHashTopic(t *testing.T) {
 
 // TestSharedHashClient: all messages of a publisher go to one member, whatever their topic; those of a backend go by topic.
 func TestSharedHashClient(t *testing.T) {
+	t.Parallel()
 	const pubs = 30
 	r := sharing(t, "hash-client")
 	nc := r.nats()
@@ -131,6 +133,7 @@ func TestSharedHashClient(t *testing.T) {
 
 // TestSharedSticky: one member has every message until it goes, although others are on other shards; its return changes nothing.
 func TestSharedSticky(t *testing.T) {
+	t.Parallel()
 	r := sharing(t, "sticky")
 	nc := r.nats()
 	list := r.members(1, 1, 2)
@@ -172,6 +175,7 @@ func TestSharedSticky(t *testing.T) {
 
 // TestSharedLeastInflight: of two members on one shard the one that does not acknowledge gets no more than is unacknowledged at the other.
 func TestSharedLeastInflight(t *testing.T) {
+	t.Parallel()
 	r := sharing(t, "least-inflight")
 	var slow, quick *client
 	for i, id := range r.ids("member", 2, 2) {
@@ -199,6 +203,7 @@ func TestSharedLeastInflight(t *testing.T) {
 
 // TestSharedGroups: single groups have strategies of their own, and the rest takes turns.
 func TestSharedGroups(t *testing.T) {
+	t.Parallel()
 	r := sharing(t, "round-robin", func(c *Config) { c.MQTT.SharedGroups = []string{"one=sticky", "a=b=hash-topic"} })
 	if got := r.gw.interests.shared.of("a=b"); got != session.HashTopic {
 		t.Errorf("a=b has %v", got)

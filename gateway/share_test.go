@@ -12,6 +12,7 @@ import (
 // TestSharedSubscription: three devices in two shards and a NATS queue subscriber are one group: each message, of a
 // device or a backend, reaches exactly one of the four; all get a fair part; when members leave, the rest goes on.
 func TestSharedSubscription(t *testing.T) {
+	t.Parallel()
 	const each = 400
 	r := start(t)
 	nc := r.nats()
@@ -104,6 +105,7 @@ func TestSharedSubscription(t *testing.T) {
 // TestSharedAndNormal: a device that holds both a shared and a normal subscription gets a message once for each;
 // unsubscribing one leaves the other; see fault class 9.
 func TestSharedAndNormal(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	nc := r.nats()
 	c := r.connect(mqtt.V5, "both")
@@ -134,6 +136,7 @@ func TestSharedAndNormal(t *testing.T) {
 
 // TestSharedPrefersLive: while a member of a group is live, messages do not wait in the queue of one that is away.
 func TestSharedPrefersLive(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	away, _ := r.connectOn(r.open(mqtt.V5, r.mqtt), r.ids("away", 0, 1)[0], persistent)
 	away.subscribe(1, "$share/g/s/x")

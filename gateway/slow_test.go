@@ -180,6 +180,7 @@ func TestFloods(t *testing.T) {
 // TestSubscriptionChurn: a device that subscribes and unsubscribes as fast as it can does not outrun NATS: what is still to be
 // told there is bounded, and others are served; see D4.
 func TestSubscriptionChurn(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	w := r.witness()
 	churn := mqtt.AppendSubscribe(nil, mqtt.V5, 1, []mqtt.Filter{{Topic: []byte("churn/+/x"), QoS: 1}, {Topic: []byte("$share/g/churn"), QoS: 1}}, 0)

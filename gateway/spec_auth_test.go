@@ -12,6 +12,7 @@ import (
 
 // Test_v5_MQTT_4_12_0_1: a method that the server does not know is refused with 0x8C, and the connection closed.
 func Test_v5_MQTT_4_12_0_1(t *testing.T) {
+	t.Parallel()
 	for name, mods := range map[string][]func(c *Config){
 		"with SCRAM": {withUsers(t, "anna")}, "without": nil, "nobody is anonymous": {withUsers(t, "anna"), nobody},
 	} {
@@ -34,6 +35,7 @@ func Test_v5_MQTT_4_12_0_1(t *testing.T) {
 
 // Test_v5_MQTT_4_12_0_2: the AUTH with which the server asks for more has the reason 0x18.
 func Test_v5_MQTT_4_12_0_2(t *testing.T) {
+	t.Parallel()
 	r := start(t, withUsers(t, "anna"))
 	for _, way := range transports {
 		c := r.via(way, mqtt.V5)
@@ -54,6 +56,7 @@ func Test_v5_MQTT_4_12_0_2(t *testing.T) {
 
 // Test_v5_MQTT_4_12_0_3: the client answers AUTH with AUTH 0x18; with any other reason it is refused.
 func Test_v5_MQTT_4_12_0_3(t *testing.T) {
+	t.Parallel()
 	r := start(t, withUsers(t, "anna"))
 	for i, packet := range [][]byte{
 		mqtt.AppendAuth(nil, mqtt.ReAuthenticate, []byte(methodSCRAM), []byte("x")),
@@ -70,6 +73,7 @@ func Test_v5_MQTT_4_12_0_3(t *testing.T) {
 
 // Test_v5_MQTT_4_12_0_4: the server refuses with a reason of 0x80 or above and closes; the reason is the same whatever was wrong.
 func Test_v5_MQTT_4_12_0_4(t *testing.T) {
+	t.Parallel()
 	r := start(t, withUsers(t, "anna"))
 	var refused uint64
 	for _, way := range transports {
@@ -102,6 +106,7 @@ func Test_v5_MQTT_4_12_0_4(t *testing.T) {
 
 // Test_v5_MQTT_4_12_0_5: every AUTH and a successful CONNACK name the method of CONNECT; a client that changes it is refused.
 func Test_v5_MQTT_4_12_0_5(t *testing.T) {
+	t.Parallel()
 	r := start(t, withUsers(t, "anna"))
 	for _, way := range transports {
 		c, ack := r.logInOn(r.via(way, mqtt.V5), "c", "anna") // looks at the method in AUTH
@@ -123,6 +128,7 @@ func Test_v5_MQTT_4_12_0_5(t *testing.T) {
 
 // Test_v5_MQTT_4_12_0_6: a client without a method gets no AUTH, and none in CONNACK.
 func Test_v5_MQTT_4_12_0_6(t *testing.T) {
+	t.Parallel()
 	r := start(t, withUsers(t, "anna"))
 	for _, way := range transports {
 		c, ack := r.connectOn(r.via(way, mqtt.V5), "c", func(o *mqtt.ConnectOut) { o.Username, o.Password = []byte("anna"), []byte("x") })
@@ -136,6 +142,7 @@ func Test_v5_MQTT_4_12_0_6(t *testing.T) {
 
 // Test_v5_MQTT_4_12_0_7: a client without a method that sends AUTH is closed with 0x82.
 func Test_v5_MQTT_4_12_0_7(t *testing.T) {
+	t.Parallel()
 	r := start(t, withUsers(t, "anna"))
 	for i, reason := range []mqtt.Reason{mqtt.ReAuthenticate, mqtt.ContinueAuthentication} {
 		for j, way := range transports {
@@ -149,6 +156,7 @@ func Test_v5_MQTT_4_12_0_7(t *testing.T) {
 
 // Test_v5_MQTT_4_12_1_1: a client with a method may authenticate again with the same one, and everything goes on meanwhile.
 func Test_v5_MQTT_4_12_1_1(t *testing.T) {
+	t.Parallel()
 	r := start(t, withUsers(t, "anna"))
 	for _, way := range transports {
 		c, _ := r.logInOn(r.via(way, mqtt.V5), "c", "anna")
@@ -204,6 +212,7 @@ func Test_v5_MQTT_4_12_1_1(t *testing.T) {
 // Test_v5_MQTT_4_12_1_2: who fails to authenticate again is told so with DISCONNECT 0x87 and closed. To be somebody else now is
 // to fail.
 func Test_v5_MQTT_4_12_1_2(t *testing.T) {
+	t.Parallel()
 	r := start(t, withUsers(t, "anna", "bob"))
 	var n uint64
 	for _, way := range transports {
@@ -225,6 +234,7 @@ func Test_v5_MQTT_4_12_1_2(t *testing.T) {
 // Test_v5_MQTT_3_1_2_30: before CONNACK a client with a method may send AUTH and DISCONNECT only; anything else ends the
 // connection and has no effect.
 func Test_v5_MQTT_3_1_2_30(t *testing.T) {
+	t.Parallel()
 	r := start(t, withUsers(t, "anna"))
 	w := r.connect(mqtt.V5, "witness")
 	w.subscribe(0, "#")
@@ -265,6 +275,7 @@ func Test_v5_MQTT_3_1_2_30(t *testing.T) {
 
 // Test_v5_MQTT_3_15_1_1: an AUTH with flags is malformed, and the connection closed.
 func Test_v5_MQTT_3_15_1_1(t *testing.T) {
+	t.Parallel()
 	r := start(t, withUsers(t, "anna"))
 	flagged := mqtt.AppendAuth(nil, mqtt.ContinueAuthentication, []byte(methodSCRAM), []byte("x"))
 	for flags := byte(1); flags < 16; flags++ {
@@ -284,6 +295,7 @@ func Test_v5_MQTT_3_15_1_1(t *testing.T) {
 // Test_v5_MQTT_3_15_2_1: AUTH has one of the three reasons that are for it; what we send is held to that by the client of the
 // tests.
 func Test_v5_MQTT_3_15_2_1(t *testing.T) {
+	t.Parallel()
 	r := start(t, withUsers(t, "anna"))
 	for i, reason := range []byte{0x01, 0x17, 0x1A, 0x80, 0x87} {
 		bad := mqtt.AppendAuth(nil, mqtt.ContinueAuthentication, []byte(methodSCRAM), []byte("x"))
@@ -302,6 +314,7 @@ func Test_v5_MQTT_3_15_2_1(t *testing.T) {
 // Test_v5_MQTT_3_15_2_2: a reason string must not make AUTH too large for the client. The gateway sends none, however much the
 // client takes; and an AUTH that is too large without one is not sent [MQTT-3.1.2-24].
 func Test_v5_MQTT_3_15_2_2(t *testing.T) {
+	t.Parallel()
 	r := start(t, withUsers(t, "anna"))
 	r.logIn("large", "anna", func(o *mqtt.ConnectOut) { o.MaxPacketBytes = 1 << 20 }).ping() // challenged looks for the string
 	small := r.open(mqtt.V5, r.mqtt)
@@ -316,6 +329,7 @@ func Test_v5_MQTT_3_15_2_2(t *testing.T) {
 
 // Test_v5_MQTT_3_15_2_3: the same for user properties.
 func Test_v5_MQTT_3_15_2_3(t *testing.T) {
+	t.Parallel()
 	r := start(t, withUsers(t, "anna"))
 	c := r.open(mqtt.V5, r.mqtt)
 	g := c.beginLogin("c", prover(t, "anna", "pw of anna"), func(o *mqtt.ConnectOut) {

@@ -11,6 +11,7 @@ import (
 // spec_v311_interleave_test.go.
 
 func Test_v311_MQTT_4_1_0_1(t *testing.T) { // all of the session's state is there after a loss, several times over
+	t.Parallel()
 	r := start(t)
 	p := r.clean311("p")
 	c := r.device311("c", 0, accepted311)
@@ -56,6 +57,7 @@ func Test_v311_MQTT_4_1_0_2(t *testing.T) { // a session lasts at least as long 
 }
 
 func Test_v311_MQTT_4_3_1_1_Wire(t *testing.T) { // QoS 0: sent once, with QoS 0 and DUP 0
+	t.Parallel()
 	r := start(t)
 	p := r.clean311("p")
 	c := r.device311("c", 0, accepted311)
@@ -68,6 +70,7 @@ func Test_v311_MQTT_4_3_1_1_Wire(t *testing.T) { // QoS 0: sent once, with QoS 0
 }
 
 func Test_v311_MQTT_4_3_2_1_Wire(t *testing.T) { // QoS 1 to a device: an id, QoS 1, DUP 0, and unacknowledged until its PUBACK
+	t.Parallel()
 	r := start(t, func(c *Config) { c.MQTT.InflightMax = 1 })
 	p := r.clean311("p")
 	c := r.clean311("c")
@@ -90,6 +93,7 @@ func Test_v311_MQTT_4_3_2_1_Wire(t *testing.T) { // QoS 1 to a device: an id, Qo
 }
 
 func Test_v311_MQTT_4_3_2_2_Wire(t *testing.T) { // QoS 1 from a device: PUBACK, and then the id is new, with DUP or without
+	t.Parallel()
 	r := start(t)
 	back := r.onNATS("t")
 	watch := r.across("w")
@@ -107,6 +111,7 @@ func Test_v311_MQTT_4_3_2_2_Wire(t *testing.T) { // QoS 1 from a device: PUBACK,
 }
 
 func Test_v311_MQTT_4_3_3_1_Wire(t *testing.T) { // QoS 2 to a device: PUBLISH until PUBREC, PUBREL until PUBCOMP, never back
+	t.Parallel()
 	r := start(t, func(c *Config) { c.MQTT.InflightMax = 1 })
 	p := r.clean311("p")
 	c := r.device311("c", 0, accepted311)
@@ -137,6 +142,7 @@ func Test_v311_MQTT_4_3_3_1_Wire(t *testing.T) { // QoS 2 to a device: PUBLISH u
 }
 
 func Test_v311_MQTT_4_3_3_2_Wire(t *testing.T) { // QoS 2 from a device: PUBREC until PUBREL, PUBCOMP, and then the id is new
+	t.Parallel()
 	r := start(t)
 	w := r.clean311("w")
 	w.takes(2, "t")
@@ -152,6 +158,7 @@ func Test_v311_MQTT_4_3_3_2_Wire(t *testing.T) { // QoS 2 from a device: PUBREC 
 }
 
 func Test_v311_MQTT_4_5_0_1_Wire(t *testing.T) { // a message is given to every session that matches: live or away, on either loop
+	t.Parallel()
 	r := start(t)
 	var all []*client
 	for shard := range 2 {
@@ -180,6 +187,7 @@ func Test_v311_MQTT_4_5_0_1_Wire(t *testing.T) { // a message is given to every 
 }
 
 func Test_v311_MQTT_4_8_0_1(t *testing.T) { // what is against the protocol ends the connection it came on, and no other
+	t.Parallel()
 	r := start(t)
 	other := r.clean311("other")
 	other.takes(0, "t")
@@ -215,6 +223,7 @@ func (r *rig) shutsOne(packets map[string]string) {
 }
 
 func Test_v311_MQTT_4_8_0_2(t *testing.T) { // what cannot be held is not left out in silence: the connection is closed
+	t.Parallel()
 	r := start(t)
 	c := r.clean311("c")
 	for id := uint16(1); id <= receiveMaxV3; id++ {

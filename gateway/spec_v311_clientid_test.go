@@ -11,6 +11,7 @@ import (
 // Chapters 3.1.3, 3.1.4 and 3.2 of MQTT 3.1.1: the payload of CONNECT, what the server does about it, and CONNACK.
 
 func Test_v311_MQTT_3_1_3_1(t *testing.T) { // the fields come in their order: each lands where it belongs
+	t.Parallel()
 	r := start(t, func(c *Config) { c.NATS.HeaderUser = true })
 	back := r.onNATS("w.>")
 	w := r.clean311("watch")
@@ -31,6 +32,7 @@ func headerHas(m *nats.Msg, what string) bool {
 }
 
 func Test_v311_MQTT_3_1_3_2(t *testing.T) { // the client id is what names the session: to the byte, and nothing else does
+	t.Parallel()
 	r := start(t)
 	ids := []string{"a", "A", "a ", "ａ", "a/b", strings.Repeat("x", 23), strings.Repeat("x", 24)}
 	for _, id := range ids {
@@ -48,6 +50,7 @@ func Test_v311_MQTT_3_1_3_2(t *testing.T) { // the client id is what names the s
 }
 
 func Test_v311_MQTT_3_1_3_4(t *testing.T) { // it is UTF-8
+	t.Parallel()
 	r := start(t)
 	for name, text := range badText {
 		r.dropped(name, connect311(flagClean, str(text)))
@@ -56,6 +59,7 @@ func Test_v311_MQTT_3_1_3_4(t *testing.T) { // it is UTF-8
 }
 
 func Test_v311_MQTT_3_1_3_5(t *testing.T) { // every id of 1 to 23 digits and letters is allowed
+	t.Parallel()
 	r := start(t)
 	const alphabet = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	for n := 1; n <= 23; n++ {
@@ -70,6 +74,7 @@ func Test_v311_MQTT_3_1_3_5(t *testing.T) { // every id of 1 to 23 digits and le
 }
 
 func Test_v311_MQTT_3_1_3_6(t *testing.T) { // no id: a unique one is given, and the device is served like others
+	t.Parallel()
 	r := start(t)
 	var devices []*client
 	for range 20 {
@@ -86,8 +91,8 @@ func Test_v311_MQTT_3_1_3_6(t *testing.T) { // no id: a unique one is given, and
 	r.eventually("the sessions end with their connections", func() bool { return r.sum().sessions == 0 })
 }
 
-func Test_v311_MQTT_3_1_3_7(t *testing.T) { noIDWithoutClean(t) } // no id asks for clean session 1
-func Test_v311_MQTT_3_1_3_8(t *testing.T) { noIDWithoutClean(t) } // without it: 2, and the end
+func Test_v311_MQTT_3_1_3_7(t *testing.T) { t.Parallel(); noIDWithoutClean(t) } // no id asks for clean session 1
+func Test_v311_MQTT_3_1_3_8(t *testing.T) { t.Parallel(); noIDWithoutClean(t) } // without it: 2, and the end
 
 func noIDWithoutClean(t *testing.T) {
 	t.Helper()
@@ -101,6 +106,7 @@ func noIDWithoutClean(t *testing.T) {
 }
 
 func Test_v311_MQTT_3_1_3_9(t *testing.T) { // an id that is refused: 2, and nothing behind it is looked at
+	t.Parallel()
 	r := start(t)
 	w := r.clean311("w")
 	w.takes(0, "t")
@@ -111,6 +117,7 @@ func Test_v311_MQTT_3_1_3_9(t *testing.T) { // an id that is refused: 2, and not
 }
 
 func Test_v311_MQTT_3_1_3_10(t *testing.T) { // the will topic is UTF-8
+	t.Parallel()
 	r := start(t)
 	for name, text := range badText {
 		r.dropped(name, connect311(flagClean|flagWill, str("c")+str("w"+text)+str("x")))
@@ -120,6 +127,7 @@ func Test_v311_MQTT_3_1_3_10(t *testing.T) { // the will topic is UTF-8
 }
 
 func Test_v311_MQTT_3_1_3_11(t *testing.T) { // the user name is UTF-8
+	t.Parallel()
 	r := start(t)
 	for name, text := range badText {
 		r.dropped(name, connect311(flagClean|flagUserName|flagPassword, str("c")+str("u"+text)+str("p")))
@@ -129,6 +137,7 @@ func Test_v311_MQTT_3_1_3_11(t *testing.T) { // the user name is UTF-8
 }
 
 func Test_v311_MQTT_3_1_4_2_Wire(t *testing.T) { // the older connection of an id is closed, wherever the two come in
+	t.Parallel()
 	r := start(t)
 	for _, flags := range []byte{flagClean, 0} {
 		old := r.device311("c", flags, accepted311)
@@ -145,6 +154,7 @@ func Test_v311_MQTT_3_1_4_2_Wire(t *testing.T) { // the older connection of an i
 }
 
 func Test_v311_MQTT_3_1_4_3(t *testing.T) { // a takeover treats the session as the new CONNECT asks
+	t.Parallel()
 	r := start(t)
 	p := r.clean311("p")
 	c := r.device311("c", 0, accepted311)
@@ -160,6 +170,7 @@ func Test_v311_MQTT_3_1_4_3(t *testing.T) { // a takeover treats the session as 
 }
 
 func Test_v311_MQTT_3_1_4_4(t *testing.T) { // CONNECT is answered with CONNACK 0, ahead of what came with it
+	t.Parallel()
 	r := start(t)
 	for shard := range 2 {
 		c := r.open(mqtt.V311, r.mqtt)
@@ -168,6 +179,7 @@ func Test_v311_MQTT_3_1_4_4(t *testing.T) { // CONNECT is answered with CONNACK 
 }
 
 func Test_v311_MQTT_3_1_4_5(t *testing.T) { // what follows a refused CONNECT is not handled
+	t.Parallel()
 	r := start(t)
 	w := r.clean311("w")
 	w.takes(2, "t")
@@ -190,6 +202,7 @@ func Test_v311_MQTT_3_1_4_5(t *testing.T) { // what follows a refused CONNECT is
 }
 
 func Test_v311_MQTT_3_2_0_1(t *testing.T) { // the first packet to the device is CONNACK, however much it is owed
+	t.Parallel()
 	r := start(t)
 	p := r.clean311("p")
 	for shard := range 2 {
@@ -212,6 +225,7 @@ func Test_v311_MQTT_3_2_0_1(t *testing.T) { // the first packet to the device is
 }
 
 func Test_v311_MQTT_3_2_2_1_Wire(t *testing.T) { // clean session 1: Session Present 0, whatever there was
+	t.Parallel()
 	r := start(t)
 	r.clean311("c").cut()
 	r.device311("c", 0, accepted311).cut()
@@ -219,6 +233,7 @@ func Test_v311_MQTT_3_2_2_1_Wire(t *testing.T) { // clean session 1: Session Pre
 }
 
 func Test_v311_MQTT_3_2_2_2_Wire(t *testing.T) { // clean session 0: 1 when there is one, even an empty one
+	t.Parallel()
 	r := start(t)
 	r.device311("c", 0, accepted311)
 	r.device311("c", 0, accepted311Present).cut()
@@ -227,6 +242,7 @@ func Test_v311_MQTT_3_2_2_2_Wire(t *testing.T) { // clean session 0: 1 when ther
 }
 
 func Test_v311_MQTT_3_2_2_3_Wire(t *testing.T) { // and 0 when there is none: never was, or was clean
+	t.Parallel()
 	r := start(t)
 	r.device311("c", 0, accepted311)
 	r.clean311("d").cut()
@@ -235,6 +251,7 @@ func Test_v311_MQTT_3_2_2_3_Wire(t *testing.T) { // and 0 when there is none: ne
 }
 
 func Test_v311_MQTT_3_2_2_4(t *testing.T) { // a refusal shows no session, though there is one
+	t.Parallel()
 	r := start(t)
 	r.device311("c", 0, accepted311).cut()
 	r.left(0)
@@ -245,6 +262,7 @@ func Test_v311_MQTT_3_2_2_4(t *testing.T) { // a refusal shows no session, thoug
 }
 
 func Test_v311_MQTT_3_2_2_5(t *testing.T) { // every refusal ends the connection: return codes 1, 2, 3 and 5
+	t.Parallel()
 	r := start(t, func(c *Config) { c.Session.Max = 1 })
 	r.refused("level", fixed(0x10, str("MQTT")+"\x02\x02\x00\x00"+str("c")), 1)
 	r.refused("id", connect311(0, str("")), 2)
@@ -256,6 +274,7 @@ func Test_v311_MQTT_3_2_2_5(t *testing.T) { // every refusal ends the connection
 }
 
 func Test_v311_MQTT_3_2_2_6(t *testing.T) { // what no return code fits is not answered
+	t.Parallel()
 	r := start(t)
 	r.dropped("CONNECT beyond its limit", "\x10\x81\x80\x01")
 	r.dropped("reserved flag", connect311(0x03, str("c")))

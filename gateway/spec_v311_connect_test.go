@@ -29,6 +29,7 @@ func (r *rig) refused(what, bytes string, code byte) {
 }
 
 func Test_v311_MQTT_3_1_0_1(t *testing.T) { // the first packet is CONNECT
+	t.Parallel()
 	r := start(t)
 	for what, p := range map[string]string{
 		"PUBLISH": publish311(0, "t", 0, "x"), "PUBLISH QoS 1": publish311(pubQoS1, "t", 1, "x"), "SUBSCRIBE": subscribe311(1, "t", "\x00"),
@@ -43,6 +44,7 @@ func Test_v311_MQTT_3_1_0_1(t *testing.T) { // the first packet is CONNECT
 }
 
 func Test_v311_MQTT_3_1_0_2(t *testing.T) { // a second CONNECT ends the connection, also the same one over again
+	t.Parallel()
 	r := start(t)
 	for _, again := range []string{"c", "other"} {
 		c := r.clean311("c")
@@ -55,6 +57,7 @@ func Test_v311_MQTT_3_1_0_2(t *testing.T) { // a second CONNECT ends the connect
 }
 
 func Test_v311_MQTT_3_1_2_1(t *testing.T) { // a wrong protocol name is not served; see "choices" for the answer
+	t.Parallel()
 	r := start(t)
 	for _, name := range []string{"mqtt", "MQTTT", "MQT", "", "HTTP", "MQTT\x00"} {
 		c := r.open(mqtt.V311, r.mqtt)
@@ -70,6 +73,7 @@ func Test_v311_MQTT_3_1_2_1(t *testing.T) { // a wrong protocol name is not serv
 }
 
 func Test_v311_MQTT_3_1_2_2(t *testing.T) { // an unsupported level is answered with 1
+	t.Parallel()
 	r := start(t)
 	for _, level := range []byte{0, 1, 2, 3, 0x84, 0xFF} {
 		r.refused(fmt.Sprint("level ", level), fixed(0x10, str("MQTT")+string([]byte{level})+"\x02\x00\x00"+str("c")), 1)
@@ -77,6 +81,7 @@ func Test_v311_MQTT_3_1_2_2(t *testing.T) { // an unsupported level is answered 
 }
 
 func Test_v311_MQTT_3_1_2_3(t *testing.T) { // the reserved connect flag
+	t.Parallel()
 	r := start(t)
 	for _, flags := range []byte{0x01, 0x03, 0xC3} {
 		r.dropped("reserved flag", connect311(flags, str("c")+str("user")+str("password")))
@@ -84,6 +89,7 @@ func Test_v311_MQTT_3_1_2_3(t *testing.T) { // the reserved connect flag
 }
 
 func Test_v311_MQTT_3_1_2_4_Wire(t *testing.T) { // clean session 0: a session is made, and goes on
+	t.Parallel()
 	r := start(t)
 	for _, loss := range []func(*client){(*client).cut, (*client).reset, func(c *client) { c.write([]byte("\xe0\x00")); c.cut() }} {
 		c := r.device311("c", 0, accepted311)
@@ -98,6 +104,7 @@ func Test_v311_MQTT_3_1_2_4_Wire(t *testing.T) { // clean session 0: a session i
 }
 
 func Test_v311_MQTT_3_1_2_5_Wire(t *testing.T) { // QoS 1 and 2 are kept for an absent device, and come in order
+	t.Parallel()
 	r := start(t)
 	c := r.device311("c", 0, accepted311)
 	c.takes(2, "t/#")
@@ -127,6 +134,7 @@ func Test_v311_MQTT_3_1_2_5_Wire(t *testing.T) { // QoS 1 and 2 are kept for an 
 }
 
 func Test_v311_MQTT_3_1_2_6_Wire(t *testing.T) { // clean session 1 ends what was, and leaves nothing
+	t.Parallel()
 	r := start(t)
 	p := r.clean311("p")
 	c := r.device311("c", 0, accepted311)
@@ -154,6 +162,7 @@ func Test_v311_MQTT_3_1_2_6_Wire(t *testing.T) { // clean session 1 ends what wa
 }
 
 func Test_v311_MQTT_3_1_2_7(t *testing.T) { // retained messages outlive the session that published them
+	t.Parallel()
 	r := start(t)
 	for i, flags := range []byte{flagClean, 0} {
 		topic := fmt.Sprint("kept/", i)
@@ -212,19 +221,20 @@ func lacks(t *testing.T, id string) {
 	}
 }
 
-func Test_v311_MQTT_3_1_2_9(t *testing.T)  { lacks(t, "MQTT_3_1_2_9") }
-func Test_v311_MQTT_3_1_2_11(t *testing.T) { lacks(t, "MQTT_3_1_2_11") }
-func Test_v311_MQTT_3_1_2_13(t *testing.T) { lacks(t, "MQTT_3_1_2_13") }
-func Test_v311_MQTT_3_1_2_14(t *testing.T) { lacks(t, "MQTT_3_1_2_14") }
-func Test_v311_MQTT_3_1_2_15(t *testing.T) { lacks(t, "MQTT_3_1_2_15") }
-func Test_v311_MQTT_3_1_2_18(t *testing.T) { lacks(t, "MQTT_3_1_2_18") }
-func Test_v311_MQTT_3_1_2_19(t *testing.T) { lacks(t, "MQTT_3_1_2_19") }
-func Test_v311_MQTT_3_1_2_20(t *testing.T) { lacks(t, "MQTT_3_1_2_20") }
-func Test_v311_MQTT_3_1_2_21(t *testing.T) { lacks(t, "MQTT_3_1_2_21") }
-func Test_v311_MQTT_3_1_2_22(t *testing.T) { lacks(t, "MQTT_3_1_2_22") }
-func Test_v311_MQTT_3_1_3_3(t *testing.T)  { lacks(t, "MQTT_3_1_3_3") }
+func Test_v311_MQTT_3_1_2_9(t *testing.T)  { t.Parallel(); lacks(t, "MQTT_3_1_2_9") }
+func Test_v311_MQTT_3_1_2_11(t *testing.T) { t.Parallel(); lacks(t, "MQTT_3_1_2_11") }
+func Test_v311_MQTT_3_1_2_13(t *testing.T) { t.Parallel(); lacks(t, "MQTT_3_1_2_13") }
+func Test_v311_MQTT_3_1_2_14(t *testing.T) { t.Parallel(); lacks(t, "MQTT_3_1_2_14") }
+func Test_v311_MQTT_3_1_2_15(t *testing.T) { t.Parallel(); lacks(t, "MQTT_3_1_2_15") }
+func Test_v311_MQTT_3_1_2_18(t *testing.T) { t.Parallel(); lacks(t, "MQTT_3_1_2_18") }
+func Test_v311_MQTT_3_1_2_19(t *testing.T) { t.Parallel(); lacks(t, "MQTT_3_1_2_19") }
+func Test_v311_MQTT_3_1_2_20(t *testing.T) { t.Parallel(); lacks(t, "MQTT_3_1_2_20") }
+func Test_v311_MQTT_3_1_2_21(t *testing.T) { t.Parallel(); lacks(t, "MQTT_3_1_2_21") }
+func Test_v311_MQTT_3_1_2_22(t *testing.T) { t.Parallel(); lacks(t, "MQTT_3_1_2_22") }
+func Test_v311_MQTT_3_1_3_3(t *testing.T)  { t.Parallel(); lacks(t, "MQTT_3_1_3_3") }
 
 func Test_v311_MQTT_3_1_4_1(t *testing.T) { // whatever is against the rules ends the connection without CONNACK
+	t.Parallel()
 	r := start(t)
 	for what, p := range lacking {
 		r.dropped(what, p)

@@ -45,6 +45,7 @@ func refusesText(t *testing.T, text string) {
 }
 
 func Test_v311_MQTT_1_5_3_1(t *testing.T) { // ill-formed UTF-8 closes the connection, surrogates included
+	t.Parallel()
 	for name, text := range badText {
 		if name != "NUL" {
 			t.Run(name, func(t *testing.T) { refusesText(t, "a"+text) })
@@ -53,12 +54,14 @@ func Test_v311_MQTT_1_5_3_1(t *testing.T) { // ill-formed UTF-8 closes the conne
 }
 
 func Test_v311_MQTT_1_5_3_2(t *testing.T) { // U+0000 closes the connection
+	t.Parallel()
 	for _, text := range []string{"\x00", "a\x00", "\x00a"} {
 		refusesText(t, text)
 	}
 }
 
 func Test_v311_MQTT_1_5_3_3(t *testing.T) { // a byte order mark is a character like others, wherever it is
+	t.Parallel()
 	r := start(t)
 	back := r.onNATS("bom.>")
 	c := r.clean311("\ufeffid")
@@ -76,6 +79,7 @@ func Test_v311_MQTT_1_5_3_3(t *testing.T) { // a byte order mark is a character 
 }
 
 func Test_v311_MQTT_2_2_2_1(t *testing.T) { // what is reserved in the first byte is as the table says, in all we send
+	t.Parallel()
 	r := start(t)
 	c := r.open(mqtt.V311, r.mqtt)
 	c.says(connect311(flagClean, str("c")), "\x20\x02\x00\x00")
@@ -125,6 +129,7 @@ func refusesFlags(t *testing.T, kinds ...byte) {
 }
 
 func Test_v311_MQTT_2_2_2_2(t *testing.T) { // invalid flags close the connection
+	t.Parallel()
 	refusesFlags(t, 4, 5, 7, 12)
 	r := start(t)
 	for flags := byte(1); flags < 16; flags++ {
@@ -134,11 +139,12 @@ func Test_v311_MQTT_2_2_2_2(t *testing.T) { // invalid flags close the connectio
 	}
 }
 
-func Test_v311_MQTT_3_6_1_1(t *testing.T)  { refusesFlags(t, 6) }
-func Test_v311_MQTT_3_8_1_1(t *testing.T)  { refusesFlags(t, 8) }
-func Test_v311_MQTT_3_10_1_1(t *testing.T) { refusesFlags(t, 10) }
+func Test_v311_MQTT_3_6_1_1(t *testing.T)  { t.Parallel(); refusesFlags(t, 6) }
+func Test_v311_MQTT_3_8_1_1(t *testing.T)  { t.Parallel(); refusesFlags(t, 8) }
+func Test_v311_MQTT_3_10_1_1(t *testing.T) { t.Parallel(); refusesFlags(t, 10) }
 
 func Test_v311_MQTT_3_14_1_1(t *testing.T) { // DISCONNECT with flags is no goodbye: the will is published
+	t.Parallel()
 	refusesFlags(t, 14)
 	r := start(t)
 	w := r.clean311("w")
@@ -151,6 +157,7 @@ func Test_v311_MQTT_3_14_1_1(t *testing.T) { // DISCONNECT with flags is no good
 }
 
 func Test_v311_MQTT_2_3_1_1(t *testing.T) { // packet identifiers are not 0: not in what we take, and not in what we send
+	t.Parallel()
 	r := start(t)
 	for what, p := range map[string]string{
 		"SUBSCRIBE":       subscribe311(0, "t", "\x00"),
@@ -177,6 +184,7 @@ func Test_v311_MQTT_2_3_1_1(t *testing.T) { // packet identifiers are not 0: not
 }
 
 func Test_v311_MQTT_2_3_1_4_Wire(t *testing.T) { // the ids of messages under way are all different, and one that is done is free again
+	t.Parallel()
 	r := start(t, func(c *Config) { c.MQTT.InflightMax = 60000 })
 	c := r.clean311("c")
 	c.takes(2, "t")
@@ -193,6 +201,7 @@ func Test_v311_MQTT_2_3_1_4_Wire(t *testing.T) { // the ids of messages under wa
 }
 
 func Test_v311_MQTT_2_3_1_5(t *testing.T) { // QoS 0 has no packet identifier: the payload follows the topic
+	t.Parallel()
 	r := start(t)
 	c := r.clean311("c")
 	c.takes(2, "t")
@@ -201,6 +210,7 @@ func Test_v311_MQTT_2_3_1_5(t *testing.T) { // QoS 0 has no packet identifier: t
 }
 
 func Test_v311_MQTT_2_3_1_6(t *testing.T) { // acknowledgements carry the id of their PUBLISH
+	t.Parallel()
 	r := start(t)
 	c := r.clean311("c")
 	for _, id := range []uint16{1, 255, 256, 65535, 2} {
@@ -215,6 +225,7 @@ func Test_v311_MQTT_2_3_1_6(t *testing.T) { // acknowledgements carry the id of 
 }
 
 func Test_v311_MQTT_2_3_1_7(t *testing.T) { // so do SUBACK and UNSUBACK
+	t.Parallel()
 	r := start(t)
 	c := r.clean311("c")
 	for _, id := range []uint16{65535, 256, 1} {

@@ -186,6 +186,7 @@ func TestQoS2FromDeviceCutEverywhere(t *testing.T) {
 // TestQoS2FromDeviceRepeated: what a device sends twice on one connection is answered twice and published once; PUBREL
 // may come again and again, PUBLISH after PUBCOMP is a new message, with or without DUP.
 func TestQoS2FromDeviceRepeated(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	watch := r.across("watch")
 	for _, w := range watch {
@@ -364,6 +365,7 @@ func TestQoS2ToDeviceCutEverywhere(t *testing.T) {
 // TestQoS2ToDeviceRepeated: PUBREC twice is answered with PUBREL twice, PUBCOMP twice and the late PUBREC of a message that is
 // done harm nothing, and the next message comes.
 func TestQoS2ToDeviceRepeated(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	d := r.device311("d", 0, accepted311)
 	d.takes(2, "il/x")

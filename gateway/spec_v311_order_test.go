@@ -15,6 +15,7 @@ import (
 // Order in MQTT 3.1.1 (§4.6): per publisher, topic and QoS, whatever happens to the connections.
 
 func Test_v311_MQTT_4_6_0_1_Wire(t *testing.T) { // what is sent again keeps its order, acknowledged ones left out
+	t.Parallel()
 	r := start(t)
 	c := r.device311("c", 0, accepted311)
 	c.takes(2, "t")
@@ -42,8 +43,8 @@ func Test_v311_MQTT_4_6_0_1_Wire(t *testing.T) { // what is sent again keeps its
 	c.silent()
 }
 
-func Test_v311_MQTT_4_6_0_2_Wire(t *testing.T) { answersInOrder(t) } // PUBACK in the order of PUBLISH
-func Test_v311_MQTT_4_6_0_3_Wire(t *testing.T) { answersInOrder(t) } // PUBREC in the order of PUBLISH
+func Test_v311_MQTT_4_6_0_2_Wire(t *testing.T) { t.Parallel(); answersInOrder(t) } // PUBACK in the order of PUBLISH
+func Test_v311_MQTT_4_6_0_3_Wire(t *testing.T) { t.Parallel(); answersInOrder(t) } // PUBREC in the order of PUBLISH
 
 func answersInOrder(t *testing.T) {
 	t.Helper()
@@ -61,6 +62,7 @@ func answersInOrder(t *testing.T) {
 }
 
 func Test_v311_MQTT_4_6_0_4_Wire(t *testing.T) { // PUBREL in the order of PUBREC, also when they are sent again
+	t.Parallel()
 	r := start(t)
 	c := r.device311("c", 0, accepted311)
 	c.takes(2, "t")
@@ -79,8 +81,8 @@ func Test_v311_MQTT_4_6_0_4_Wire(t *testing.T) { // PUBREL in the order of PUBRE
 	c.silent()
 }
 
-func Test_v311_MQTT_4_6_0_5_Wire(t *testing.T) { orderThroughReconnects(t) } // every topic is ordered
-func Test_v311_MQTT_4_6_0_6_Wire(t *testing.T) { orderThroughReconnects(t) } // to every subscriber, from every client
+func Test_v311_MQTT_4_6_0_5_Wire(t *testing.T) { t.Parallel(); orderThroughReconnects(t) } // every topic is ordered
+func Test_v311_MQTT_4_6_0_6_Wire(t *testing.T) { t.Parallel(); orderThroughReconnects(t) } // to every subscriber, from every client
 
 // orderThroughReconnects: four publishers, of either loop and of QoS 1 and 2 on one topic, lose their connections now and then, and so do
 // the subscribers. Whoever subscribed sees the first copies of each publisher's messages in their order and none left out, a second one
@@ -121,6 +123,7 @@ func orderThroughReconnects(t *testing.T) {
 // far as it had got and with the id it had: PUBLISH of QoS 1 and 2 with DUP, PUBREL; and what had waited follows without
 // DUP [MQTT-4.4.0-1] [MQTT-4.6.0-1] [MQTT-4.6.0-4] [MQTT-3.3.1-1].
 func TestRetransmissionInOrder(t *testing.T) {
+	t.Parallel()
 	for _, v := range []mqtt.Version{mqtt.V31, mqtt.V311} {
 		for _, end := range ends {
 			t.Run(v.String()+"/"+end.name, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 // Chapter 3.3 of MQTT 3.1.1 without retained messages: flags, topics, answers.
 
 func Test_v311_MQTT_3_3_1_1_Wire(t *testing.T) { // what is sent again has DUP, once for every time but the first
+	t.Parallel()
 	r := start(t)
 	c := r.device311("c", 0, accepted311)
 	c.takes(2, "t")
@@ -29,6 +30,7 @@ func Test_v311_MQTT_3_3_1_1_Wire(t *testing.T) { // what is sent again has DUP, 
 }
 
 func Test_v311_MQTT_3_3_1_2(t *testing.T) { // QoS 0 is never a duplicate: neither sent as one nor taken
+	t.Parallel()
 	r := start(t, func(c *Config) { c.Session.QueueQoS0 = true })
 	c := r.device311("c", 0, accepted311)
 	c.takes(2, "t")
@@ -44,6 +46,7 @@ func Test_v311_MQTT_3_3_1_2(t *testing.T) { // QoS 0 is never a duplicate: neith
 }
 
 func Test_v311_MQTT_3_3_1_3(t *testing.T) { // DUP is not handed on
+	t.Parallel()
 	r := start(t)
 	watch := r.across("watch")
 	for _, w := range watch {
@@ -60,6 +63,7 @@ func Test_v311_MQTT_3_3_1_3(t *testing.T) { // DUP is not handed on
 }
 
 func Test_v311_MQTT_3_3_1_4(t *testing.T) { // QoS 3 closes the connection
+	t.Parallel()
 	r := start(t)
 	for _, flags := range []byte{0x06, 0x07, 0x0E, 0x0F} {
 		c := r.clean311("c")
@@ -69,6 +73,7 @@ func Test_v311_MQTT_3_3_1_4(t *testing.T) { // QoS 3 closes the connection
 }
 
 func Test_v311_MQTT_3_3_2_1(t *testing.T) { // the topic comes first, and is UTF-8
+	t.Parallel()
 	r := start(t)
 	c := r.clean311("c")
 	c.takes(0, "é/t")
@@ -82,8 +87,8 @@ func Test_v311_MQTT_3_3_2_1(t *testing.T) { // the topic comes first, and is UTF
 	}
 }
 
-func Test_v311_MQTT_3_3_2_2(t *testing.T) { wildcardInTopic(t) } // no wildcards in a topic name
-func Test_v311_MQTT_4_7_1_1(t *testing.T) { wildcardInTopic(t) }
+func Test_v311_MQTT_3_3_2_2(t *testing.T) { t.Parallel(); wildcardInTopic(t) } // no wildcards in a topic name
+func Test_v311_MQTT_4_7_1_1(t *testing.T) { t.Parallel(); wildcardInTopic(t) }
 
 func wildcardInTopic(t *testing.T) {
 	t.Helper()
@@ -106,6 +111,7 @@ func wildcardInTopic(t *testing.T) {
 }
 
 func Test_v311_MQTT_3_3_2_3(t *testing.T) { // what is sent has the topic it was published on, which the filter matches
+	t.Parallel()
 	r := start(t)
 	nc := r.nats()
 	watch := r.across("w")
@@ -133,6 +139,7 @@ func Test_v311_MQTT_3_3_2_3(t *testing.T) { // what is sent has the topic it was
 }
 
 func Test_v311_MQTT_3_3_4_1(t *testing.T) { // QoS 0: no answer, 1: PUBACK, 2: PUBREC
+	t.Parallel()
 	r := start(t)
 	c := r.clean311("c")
 	c.says(publish311(0, "t", 0, "x")+"\xc0\x00", "\xd0\x00")
@@ -143,6 +150,7 @@ func Test_v311_MQTT_3_3_4_1(t *testing.T) { // QoS 0: no answer, 1: PUBACK, 2: P
 }
 
 func Test_v311_MQTT_3_3_5_1_Wire(t *testing.T) { // overlapping filters: delivered with the highest quality of them
+	t.Parallel()
 	r := start(t)
 	p := r.clean311("p")
 	for _, w := range r.across("w") {
@@ -161,6 +169,7 @@ func Test_v311_MQTT_3_3_5_1_Wire(t *testing.T) { // overlapping filters: deliver
 }
 
 func Test_v311_MQTT_3_3_5_2(t *testing.T) { // who may not publish there is acknowledged all the same, and nobody gets it
+	t.Parallel()
 	r := start(t)
 	back := r.onNATS("$JS.API.INFO")
 	all := r.onNATS("secret")
@@ -184,6 +193,7 @@ func Test_v311_MQTT_3_3_5_2(t *testing.T) { // who may not publish there is ackn
 
 // TestLargestMessage: a remaining length of one to four bytes, both ways.
 func TestLargestMessage(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.Limits.PacketBytesMax = 4 << 20 })
 	c := r.clean311("c")
 	c.takes(0, "t")

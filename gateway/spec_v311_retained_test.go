@@ -24,6 +24,7 @@ func (r *rig) sees(filter string, want ...string) {
 func kept(topic, payload string) string { return publish311(pubRetain, topic, 0, payload) }
 
 func Test_v311_MQTT_3_3_1_5(t *testing.T) { // stored with its QoS, the last one of each topic
+	t.Parallel()
 	r := start(t)
 	p := r.clean311("p")
 	for qos, flags := range []byte{0, pubQoS1, pubQoS2} {
@@ -44,6 +45,7 @@ func Test_v311_MQTT_3_3_1_5(t *testing.T) { // stored with its QoS, the last one
 }
 
 func Test_v311_MQTT_3_3_1_6(t *testing.T) { // a new subscription gets the last one of every topic that matches
+	t.Parallel()
 	r := start(t)
 	p := r.clean311("p")
 	for _, topic := range []string{"a", "a/b", "a/b/c", "b", "/a"} {
@@ -67,6 +69,7 @@ func Test_v311_MQTT_3_3_1_6(t *testing.T) { // a new subscription gets the last 
 }
 
 func Test_v311_MQTT_3_3_1_7(t *testing.T) { // one of QoS 0 takes the place of what was there, whatever its QoS
+	t.Parallel()
 	r := start(t)
 	p := r.clean311("p")
 	p.gives(pubRetain|pubQoS2, "t", "two")
@@ -80,6 +83,7 @@ func Test_v311_MQTT_3_3_1_7(t *testing.T) { // one of QoS 0 takes the place of w
 }
 
 func Test_v311_MQTT_3_3_1_8(t *testing.T) { // sent because of a new subscription: RETAIN 1; also of one that is repeated
+	t.Parallel()
 	r := start(t)
 	p := r.clean311("p")
 	p.gives(pubRetain, "t", "x")
@@ -93,6 +97,7 @@ func Test_v311_MQTT_3_3_1_8(t *testing.T) { // sent because of a new subscriptio
 }
 
 func Test_v311_MQTT_3_3_1_9(t *testing.T) { // sent to a subscription that is there: RETAIN 0, at once or queued
+	t.Parallel()
 	r := start(t)
 	p := r.clean311("p")
 	watch := r.across("w")
@@ -114,8 +119,8 @@ func Test_v311_MQTT_3_3_1_9(t *testing.T) { // sent to a subscription that is th
 	away.silent()
 }
 
-func Test_v311_MQTT_3_3_1_10(t *testing.T) { emptyRetained(t) } // an empty one is delivered and deletes
-func Test_v311_MQTT_3_3_1_11(t *testing.T) { emptyRetained(t) } // and is not stored
+func Test_v311_MQTT_3_3_1_10(t *testing.T) { t.Parallel(); emptyRetained(t) } // an empty one is delivered and deletes
+func Test_v311_MQTT_3_3_1_11(t *testing.T) { t.Parallel(); emptyRetained(t) } // and is not stored
 
 func emptyRetained(t *testing.T) {
 	t.Helper()
@@ -144,6 +149,7 @@ func emptyRetained(t *testing.T) {
 }
 
 func Test_v311_MQTT_3_3_1_12(t *testing.T) { // without the flag nothing is stored, replaced or deleted
+	t.Parallel()
 	r := start(t)
 	p := r.clean311("p")
 	p.gives(pubQoS1, "t", "x")

@@ -21,6 +21,7 @@ func (r *rig) shuts(packets map[string]string) {
 }
 
 func Test_v311_MQTT_3_8_3_1(t *testing.T) { // filters are UTF-8, in every place of the list
+	t.Parallel()
 	r := start(t)
 	bad := map[string]string{}
 	for name, text := range badText {
@@ -33,12 +34,14 @@ func Test_v311_MQTT_3_8_3_1(t *testing.T) { // filters are UTF-8, in every place
 }
 
 func Test_v311_MQTT_3_8_3_2(t *testing.T) { // wildcards are supported, so that there is nothing to refuse
+	t.Parallel()
 	r := start(t)
 	c := r.clean311("c")
 	c.says(subscribe311(1, "#", "\x00", "+", "\x01", "a/+/b", "\x02", "a/#", "\x00", "/+", "\x01", "+/+/#", "\x02"), suback(1, "\x00\x01\x02\x00\x01\x02"))
 }
 
 func Test_v311_MQTT_3_8_3_3(t *testing.T) { // a SUBSCRIBE has at least one filter, and each its QoS
+	t.Parallel()
 	r := start(t)
 	r.shuts(map[string]string{
 		"no filter":            fixed(0x82, id16(1)),
@@ -51,6 +54,7 @@ func Test_v311_MQTT_3_8_3_3(t *testing.T) { // a SUBSCRIBE has at least one filt
 }
 
 func Test_v311_MQTT_3_8_3_4(t *testing.T) { // [MQTT-3-8.3-4]: reserved bits and QoS 3
+	t.Parallel()
 	r := start(t)
 	bad := map[string]string{}
 	for _, qos := range []byte{3, 4, 8, 0x10, 0x20, 0x40, 0x80, 0x81, 0xFF} {
@@ -60,11 +64,11 @@ func Test_v311_MQTT_3_8_3_4(t *testing.T) { // [MQTT-3-8.3-4]: reserved bits and
 	r.shuts(bad)
 }
 
-func Test_v311_MQTT_3_8_4_1_Wire(t *testing.T) { answered(t) } // SUBSCRIBE is answered with SUBACK
-func Test_v311_MQTT_3_8_4_2_Wire(t *testing.T) { answered(t) } // with its packet identifier
-func Test_v311_MQTT_3_8_4_5_Wire(t *testing.T) { answered(t) } // one return code for each filter
-func Test_v311_MQTT_3_9_3_1_Wire(t *testing.T) { answered(t) } // in their order
-func Test_v311_MQTT_3_9_3_2(t *testing.T)      { answered(t) } // of 0, 1, 2 and 0x80
+func Test_v311_MQTT_3_8_4_1_Wire(t *testing.T) { t.Parallel(); answered(t) } // SUBSCRIBE is answered with SUBACK
+func Test_v311_MQTT_3_8_4_2_Wire(t *testing.T) { t.Parallel(); answered(t) } // with its packet identifier
+func Test_v311_MQTT_3_8_4_5_Wire(t *testing.T) { t.Parallel(); answered(t) } // one return code for each filter
+func Test_v311_MQTT_3_9_3_1_Wire(t *testing.T) { t.Parallel(); answered(t) } // in their order
+func Test_v311_MQTT_3_9_3_2(t *testing.T)      { t.Parallel(); answered(t) } // of 0, 1, 2 and 0x80
 
 func answered(t *testing.T) {
 	t.Helper()
@@ -77,6 +81,7 @@ func answered(t *testing.T) {
 }
 
 func Test_v311_MQTT_3_8_4_3_Wire(t *testing.T) { // the same filter again: new QoS, retained again, and no message missed
+	t.Parallel()
 	r := start(t)
 	p := r.clean311("p")
 	p.gives(pubRetain|pubQoS2, "t", "kept")
@@ -125,6 +130,7 @@ func Test_v311_MQTT_3_8_4_3_Wire(t *testing.T) { // the same filter again: new Q
 }
 
 func Test_v311_MQTT_3_8_4_4_Wire(t *testing.T) { // many filters are as many SUBSCRIBEs, but for the one SUBACK
+	t.Parallel()
 	r := start(t)
 	c := r.clean311("c")
 	c.says(subscribe311(5, "a", "\x00", "b", "\x01", "a", "\x02"), suback(5, "\x00\x01\x02")) // the last "a" replaces the first
@@ -138,6 +144,7 @@ func Test_v311_MQTT_3_8_4_4_Wire(t *testing.T) { // many filters are as many SUB
 }
 
 func Test_v311_MQTT_3_8_4_6_Wire(t *testing.T) { // the lower of the QoS published and the QoS granted
+	t.Parallel()
 	r := start(t)
 	p := r.clean311("p")
 	for _, w := range r.across("w") {
@@ -154,6 +161,7 @@ func Test_v311_MQTT_3_8_4_6_Wire(t *testing.T) { // the lower of the QoS publish
 }
 
 func Test_v311_MQTT_3_10_3_1(t *testing.T) { // filters are UTF-8, packed one after the other
+	t.Parallel()
 	r := start(t)
 	bad := map[string]string{}
 	for name, text := range badText {
@@ -166,11 +174,13 @@ func Test_v311_MQTT_3_10_3_1(t *testing.T) { // filters are UTF-8, packed one af
 }
 
 func Test_v311_MQTT_3_10_3_2(t *testing.T) { // at least one
+	t.Parallel()
 	r := start(t)
 	r.shuts(map[string]string{"no filter": fixed(0xa2, id16(1)), "no id": fixed(0xa2, "")})
 }
 
 func Test_v311_MQTT_3_10_4_1_Wire(t *testing.T) { // compared character by character: a filter that only matches is another one
+	t.Parallel()
 	r := start(t)
 	c := r.clean311("c")
 	c.says(subscribe311(1, "a/+", "\x00", "A/b", "\x00"), suback(1, "\x00\x00"))
@@ -182,6 +192,7 @@ func Test_v311_MQTT_3_10_4_1_Wire(t *testing.T) { // compared character by chara
 }
 
 func Test_v311_MQTT_3_10_4_2_Wire(t *testing.T) { // after UNSUBACK nothing new comes, live or retained
+	t.Parallel()
 	r := start(t)
 	p := r.clean311("p")
 	for i := range 50 {
@@ -212,6 +223,7 @@ func Test_v311_MQTT_3_10_4_2_Wire(t *testing.T) { // after UNSUBACK nothing new 
 }
 
 func Test_v311_MQTT_3_10_4_3_Wire(t *testing.T) { // what was begun is finished, also after a reconnect
+	t.Parallel()
 	r := start(t)
 	p := r.clean311("p")
 	c := r.device311("c", 0, accepted311)
@@ -228,9 +240,9 @@ func Test_v311_MQTT_3_10_4_3_Wire(t *testing.T) { // what was begun is finished,
 	c.silent()
 }
 
-func Test_v311_MQTT_3_10_4_4_Wire(t *testing.T) { unsubscribed(t) } // UNSUBACK with the id of UNSUBSCRIBE
-func Test_v311_MQTT_3_10_4_5_Wire(t *testing.T) { unsubscribed(t) } // also when there was nothing to delete
-func Test_v311_MQTT_3_10_4_6_Wire(t *testing.T) { unsubscribed(t) } // one for all filters
+func Test_v311_MQTT_3_10_4_4_Wire(t *testing.T) { t.Parallel(); unsubscribed(t) } // UNSUBACK with the id of UNSUBSCRIBE
+func Test_v311_MQTT_3_10_4_5_Wire(t *testing.T) { t.Parallel(); unsubscribed(t) } // also when there was nothing to delete
+func Test_v311_MQTT_3_10_4_6_Wire(t *testing.T) { t.Parallel(); unsubscribed(t) } // one for all filters
 
 func unsubscribed(t *testing.T) {
 	t.Helper()
@@ -248,6 +260,7 @@ func unsubscribed(t *testing.T) {
 }
 
 func Test_v311_MQTT_3_10_4_6_Many(t *testing.T) { // all of them or none: UNSUBACK can't say that some are left
+	t.Parallel()
 	r := start(t, func(c *Config) { c.MQTT.FiltersMax = 3 })
 	c := r.device311("c", 0, accepted311)
 	for i, filter := range []string{"a", "b", "c", "d"} {

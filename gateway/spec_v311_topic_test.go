@@ -25,14 +25,17 @@ func badFilters(t *testing.T, filters ...string) {
 }
 
 func Test_v311_MQTT_4_7_1_2_Wire(t *testing.T) { // # stands alone in the last level
+	t.Parallel()
 	badFilters(t, "a#", "a/b#", "a/#/b", "#/", "#/a", "##", "/##", "+#", "a/#b")
 }
 
 func Test_v311_MQTT_4_7_1_3_Wire(t *testing.T) { // + stands alone in its level
+	t.Parallel()
 	badFilters(t, "a+", "+a", "a/b+", "a/+b/c", "++", "+/++", "/+a")
 }
 
 func Test_v311_MQTT_4_7_2_1_Wire(t *testing.T) { // topics that begin with $ are kept out of leading wildcards, live and retained
+	t.Parallel()
 	r := start(t)
 	nc := r.nats()
 	watch := r.across("w")
@@ -74,6 +77,7 @@ func Test_v311_MQTT_4_7_2_1_Wire(t *testing.T) { // topics that begin with $ are
 }
 
 func Test_v311_MQTT_4_7_3_1(t *testing.T) { // topics and filters have at least one character
+	t.Parallel()
 	badFilters(t, "")
 	r := start(t)
 	for _, flags := range []byte{0, pubQoS1, pubQoS2, pubRetain} {
@@ -94,6 +98,7 @@ func Test_v311_MQTT_4_7_3_1(t *testing.T) { // topics and filters have at least 
 }
 
 func Test_v311_MQTT_4_7_3_2(t *testing.T) { // nor U+0000
+	t.Parallel()
 	badFilters(t, "\x00", "a/\x00", "a\x00/b", "\x00/#")
 	r := start(t)
 	for _, topic := range []string{"\x00", "a/\x00", "\x00a"} {
@@ -104,6 +109,7 @@ func Test_v311_MQTT_4_7_3_2(t *testing.T) { // nor U+0000
 }
 
 func Test_v311_MQTT_4_7_3_4_Wire(t *testing.T) { // nothing is normalized: each of these is another topic
+	t.Parallel()
 	r := start(t)
 	topics := []string{
 		"t/a", "t/A", "t/a ", "t/ a", "t//a", "t/a/", "/t/a", "t/á", "t/a\u0301", "t/ａ", "t/%61", "t/./a", "t/../t/a", "t/\u200ba", "t/a\ufeff", "T/a",
@@ -126,6 +132,7 @@ func Test_v311_MQTT_4_7_3_4_Wire(t *testing.T) { // nothing is normalized: each 
 }
 
 func Test_v311_MQTT_6_0_0_1(t *testing.T) { // MQTT comes in binary frames, ours too; another kind of frame ends it
+	t.Parallel()
 	r := start(t)
 	c := r.openWS(mqtt.V311, "/mqtt", "mqtt")
 	c.write([]byte(connect311(flagClean, str("c"))))
@@ -151,6 +158,7 @@ func Test_v311_MQTT_6_0_0_1(t *testing.T) { // MQTT comes in binary frames, ours
 }
 
 func Test_v311_MQTT_6_0_0_2(t *testing.T) { // packets and frames do not line up: many in one, one in many, one byte a frame
+	t.Parallel()
 	r := start(t, memoryOnly) // PUBREL does not wait for PUBREC
 	stream := connect311(flagClean, str("c")) + subscribe311(1, "t", "\x00") + publish311(pubQoS1, "u", 2, "x") + publish311(pubQoS2, "u", 3, "x") + pubrel(3)
 	for _, size := range []int{1, 2, 3, 7, 20, len(stream)} {
@@ -176,8 +184,8 @@ func Test_v311_MQTT_6_0_0_2(t *testing.T) { // packets and frames do not line up
 	}
 }
 
-func Test_v311_MQTT_6_0_0_3(t *testing.T) { subprotocol(t) } // the client offers "mqtt"
-func Test_v311_MQTT_6_0_0_4(t *testing.T) { subprotocol(t) } // and the server picks it
+func Test_v311_MQTT_6_0_0_3(t *testing.T) { t.Parallel(); subprotocol(t) } // the client offers "mqtt"
+func Test_v311_MQTT_6_0_0_4(t *testing.T) { t.Parallel(); subprotocol(t) } // and the server picks it
 
 func subprotocol(t *testing.T) {
 	t.Helper()
@@ -206,6 +214,7 @@ func subprotocol(t *testing.T) {
 }
 
 func Test_v311_MQTT_7_1_1_1(t *testing.T) { // ordered, lossless streams both ways: TCP, and WebSocket on it, also on one port
+	t.Parallel()
 	r := start(t)
 	big := strings.Repeat("x", 200_000)
 	for what, open := range map[string]func() *client{

@@ -22,6 +22,7 @@ func (r *rig) mortal(id string, flags byte, payload string) *client {
 }
 
 func Test_v311_MQTT_3_1_2_8_Wire(t *testing.T) { // the will is published whatever ends the connection, but for DISCONNECT
+	t.Parallel()
 	r := start(t)
 	watch := r.across("watch")
 	for _, w := range watch {
@@ -57,8 +58,8 @@ func Test_v311_MQTT_3_1_2_8_Wire(t *testing.T) { // the will is published whatev
 	}
 }
 
-func Test_v311_MQTT_3_1_2_10_Wire(t *testing.T) { forgottenWill(t) } // gone once published or by DISCONNECT
-func Test_v311_MQTT_3_14_4_3(t *testing.T)      { forgottenWill(t) } // DISCONNECT forgets it
+func Test_v311_MQTT_3_1_2_10_Wire(t *testing.T) { t.Parallel(); forgottenWill(t) } // gone once published or by DISCONNECT
+func Test_v311_MQTT_3_14_4_3(t *testing.T)      { t.Parallel(); forgottenWill(t) } // DISCONNECT forgets it
 
 func forgottenWill(t *testing.T) {
 	t.Helper()
@@ -90,6 +91,7 @@ func forgottenWill(t *testing.T) {
 }
 
 func Test_v311_MQTT_3_1_2_12(t *testing.T) { // no will flag, no will, not even the one of the connection before
+	t.Parallel()
 	r := start(t)
 	w := r.clean311("w")
 	w.takes(0, "#")
@@ -105,6 +107,7 @@ func Test_v311_MQTT_3_1_2_12(t *testing.T) { // no will flag, no will, not even 
 }
 
 func Test_v311_MQTT_3_1_2_16(t *testing.T) { // without will retain it is not retained, and leaves what is
+	t.Parallel()
 	r := start(t)
 	p := r.clean311("p")
 	p.gives(pubRetain, "w/x", "kept")
@@ -119,6 +122,7 @@ func Test_v311_MQTT_3_1_2_16(t *testing.T) { // without will retain it is not re
 }
 
 func Test_v311_MQTT_3_1_2_17(t *testing.T) { // with will retain it is; an empty one deletes
+	t.Parallel()
 	r := start(t)
 	w := r.clean311("w")
 	w.takes(2, "w/x")
@@ -142,6 +146,7 @@ func Test_v311_MQTT_3_1_2_17(t *testing.T) { // with will retain it is; an empty
 }
 
 func Test_v311_MQTT_3_14_4_1(t *testing.T) { // the server closes after DISCONNECT, if the client does not
+	t.Parallel()
 	r := start(t)
 	for _, flags := range []byte{flagClean, 0} {
 		c := r.device311("c", flags, accepted311)
@@ -152,6 +157,7 @@ func Test_v311_MQTT_3_14_4_1(t *testing.T) { // the server closes after DISCONNE
 }
 
 func Test_v311_MQTT_3_14_4_2(t *testing.T) { // what follows DISCONNECT is not handled
+	t.Parallel()
 	r := start(t)
 	w := r.clean311("w")
 	w.takes(0, "t")
@@ -165,6 +171,7 @@ func Test_v311_MQTT_3_14_4_2(t *testing.T) { // what follows DISCONNECT is not h
 }
 
 func Test_v311_MQTT_3_12_4_1(t *testing.T) { // PINGREQ is answered with PINGRESP, one for each
+	t.Parallel()
 	r := start(t)
 	c := r.clean311("c")
 	c.says("\xc0\x00", "\xd0\x00")

@@ -26,6 +26,7 @@ func (r *rig) device31(id string, flags byte) *client {
 
 // TestV31Name: MQIsdp and level 3 belong together; every other pair is answered with 1.
 func TestV31Name(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.device31("c", flagClean).silent()
 	framed := r.openWS(mqtt.V31, "/mqtt", "mqttv3.1")
@@ -40,6 +41,7 @@ func TestV31Name(t *testing.T) {
 
 // TestV31ClientID: 1 to 23 characters, and more than these; none is refused with 2, whatever the clean session flag.
 func TestV31ClientID(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, id := range []string{"a", strings.Repeat("b", 23), strings.Repeat("c", 24), strings.Repeat("d", 200)} {
 		r.device31(id, flagClean).silent()
@@ -52,6 +54,7 @@ func TestV31ClientID(t *testing.T) {
 
 // TestV31Connack: the first byte is reserved and 0, also when a session goes on; the return codes are those of 3.1.1.
 func TestV31Connack(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.Session.Max = 2 })
 	c := r.device31("c", 0)
 	c.takes(1, "t")
@@ -73,6 +76,7 @@ func TestV31Connack(t *testing.T) {
 // TestV31RemainingLength: a user name or password flag whose field is not there is no fault: the remaining length has
 // precedence. What is there must be whole.
 func TestV31RemainingLength(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for what, p := range map[string]string{
 		"both flags, no field":            connect31(flagClean|flagUserName|flagPassword, str("c")),
@@ -100,6 +104,7 @@ func TestV31RemainingLength(t *testing.T) {
 // TestV31Dup: SUBSCRIBE, UNSUBSCRIBE and PUBREL that are sent again carry DUP in 3.1, which 3.1.1 forbids; each is answered again.
 // PUBREL from the gateway is in TestRetransmissionInOrder.
 func TestV31Dup(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	again := func(p string) string { return string([]byte{p[0] | 0x08}) + p[1:] }
 	sub, unsub := subscribe311(1, "t", "\x01"), unsubscribe311(2, "t")
@@ -127,6 +132,7 @@ func TestV31Dup(t *testing.T) {
 
 // TestV31Session: clean session, what waits, and what is sent again are as in 3.1.1.
 func TestV31Session(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	p := r.clean311("p")
 	c := r.device31("c", 0)
@@ -155,6 +161,7 @@ func TestV31Session(t *testing.T) {
 
 // TestV31Retained: a new subscription gets what is retained with the flag; one that is there gets it without.
 func TestV31Retained(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	p := r.device31("p", flagClean)
 	w := r.device31("w", flagClean)
@@ -173,6 +180,7 @@ func TestV31Retained(t *testing.T) {
 
 // TestV31Will: with QoS and retain as CONNECT says, for every end but DISCONNECT.
 func TestV31Will(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	w := r.clean311("w")
 	w.takes(2, "w/x")
@@ -197,6 +205,7 @@ func TestV31Will(t *testing.T) {
 // TestV31Subscribe: SUBACK has the granted QoS of each filter. 3.1 knows no failure; a filter that is refused gets the 0x80 of
 // 3.1.1 rather than a quality that it does not have.
 func TestV31Subscribe(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.MQTT.TopicLevelsMax = 3 })
 	c := r.device31("c", flagClean)
 	c.says(subscribe311(1, "a", "\x02", "b/+", "\x01", "a/b/c/d", "\x01", "#", "\x00"), suback(1, "\x02\x01\x80\x00"))
@@ -210,6 +219,7 @@ func TestV31Subscribe(t *testing.T) {
 
 // TestV31OverWebSocket: "mqttv3.1" is the subprotocol of its time; "mqtt" carries it as well.
 func TestV31OverWebSocket(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, offer := range []string{"mqttv3.1", "mqtt", "mqttv3.1, chat"} {
 		c := r.open(mqtt.V31, r.ws)

@@ -11,6 +11,7 @@ import (
 // Test_v5_MQTT_3_14_0_1: before CONNACK with success the server sends no DISCONNECT: not for what is wrong, not for what is no CONNECT, and
 // not to a client that takes no CONNACK.
 func Test_v5_MQTT_3_14_0_1(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	early := map[string]string{
 		"PUBLISH": publish5(0, "t", 0, "", "x"), "type 0": "\x00\x00", "too large": "\x10\xff\xff\xff\x7f", "DISCONNECT": "\xe0\x00",
@@ -44,6 +45,7 @@ func Test_v5_MQTT_3_14_0_1(t *testing.T) {
 
 // Test_v5_MQTT_3_14_1_1: its reserved flags are looked at.
 func Test_v5_MQTT_3_14_1_1(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for flags := byte(1); flags < 16; flags++ {
 		r.punishes(string([]byte{0xE0 | flags, 0}), mqtt.MalformedPacket)
@@ -115,11 +117,13 @@ func everyFarewell(t *testing.T, f func(t *testing.T, c *client, g *got)) {
 
 // Test_v5_MQTT_3_14_2_1: the server's DISCONNECT has a reason code of its own.
 func Test_v5_MQTT_3_14_2_1(t *testing.T) {
+	t.Parallel()
 	everyFarewell(t, func(t *testing.T, _ *client, g *got) { permitted(t, g) })
 }
 
 // Test_v5_MQTT_3_14_2_2: and no Session Expiry Interval.
 func Test_v5_MQTT_3_14_2_2(t *testing.T) {
+	t.Parallel()
 	everyFarewell(t, func(t *testing.T, _ *client, g *got) {
 		if g.Props.Has(mqtt.PropSessionExpiry) {
 			t.Errorf("%x", g.raw)
@@ -127,12 +131,12 @@ func Test_v5_MQTT_3_14_2_2(t *testing.T) {
 	})
 }
 
-func Test_v5_MQTT_3_14_2_3(t *testing.T) { answersWithinMaximum(t, mqtt.TypeDisconnect) }
-func Test_v5_MQTT_3_14_2_4(t *testing.T) { answersWithinMaximum(t, mqtt.TypeDisconnect) }
+func Test_v5_MQTT_3_14_2_3(t *testing.T) { t.Parallel(); answersWithinMaximum(t, mqtt.TypeDisconnect) }
+func Test_v5_MQTT_3_14_2_4(t *testing.T) { t.Parallel(); answersWithinMaximum(t, mqtt.TypeDisconnect) }
 
 // Test_v5_MQTT_3_14_4_1: it is the last packet, and Test_v5_MQTT_3_14_4_2: then the connection is closed.
-func Test_v5_MQTT_3_14_4_1(t *testing.T) { disconnectIsLast(t) }
-func Test_v5_MQTT_3_14_4_2(t *testing.T) { disconnectIsLast(t) }
+func Test_v5_MQTT_3_14_4_1(t *testing.T) { t.Parallel(); disconnectIsLast(t) }
+func Test_v5_MQTT_3_14_4_2(t *testing.T) { t.Parallel(); disconnectIsLast(t) }
 
 func disconnectIsLast(t *testing.T) {
 	t.Helper()

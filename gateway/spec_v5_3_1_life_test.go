@@ -107,9 +107,9 @@ func willsAreTold(t *testing.T) {
 	w.hearsNothingBut(r, "w/x", "nothing more")
 }
 
-func Test_v5_MQTT_3_1_2_7_Wire(t *testing.T)  { willsAsAsked(t) }
-func Test_v5_MQTT_3_1_2_14_Wire(t *testing.T) { willsAsAsked(t) }
-func Test_v5_MQTT_3_1_2_15_Wire(t *testing.T) { willsAsAsked(t) }
+func Test_v5_MQTT_3_1_2_7_Wire(t *testing.T)  { t.Parallel(); willsAsAsked(t) }
+func Test_v5_MQTT_3_1_2_14_Wire(t *testing.T) { t.Parallel(); willsAsAsked(t) }
+func Test_v5_MQTT_3_1_2_15_Wire(t *testing.T) { t.Parallel(); willsAsAsked(t) }
 
 // willsAsAsked: a will is kept with its session, and becomes a retained message if Will Retain asked for that, a common one if not.
 func willsAsAsked(t *testing.T) {

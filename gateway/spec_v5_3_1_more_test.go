@@ -11,6 +11,7 @@ import (
 
 // Test_v5_MQTT_3_1_2_24: no packet is longer than the client's Maximum Packet Size; one of just that size comes.
 func Test_v5_MQTT_3_1_2_24(t *testing.T) {
+	t.Parallel()
 	const size = 60
 	r := start(t)
 	c := r.connect(mqtt.V5, "small", func(o *mqtt.ConnectOut) { o.MaxPacketBytes = size })
@@ -35,6 +36,7 @@ func Test_v5_MQTT_3_1_2_24(t *testing.T) {
 
 // Test_v5_MQTT_3_1_2_24_Answers: nor is an answer: what has no shorter form ends the connection instead.
 func Test_v5_MQTT_3_1_2_24_Answers(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	const fits = 100 - 5 // reasons beside fixed header, identifier and property length
 	for what, packet := range map[string]func(n int) string{
@@ -63,6 +65,7 @@ func Test_v5_MQTT_3_1_2_24_Answers(t *testing.T) {
 
 // Test_v5_MQTT_3_1_2_27_Wire: without a Topic Alias Maximum, or with 0, no topic alias is sent.
 func Test_v5_MQTT_3_1_2_27_Wire(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for what, props := range map[string]string{"absent": "", "0": "\x22\x00\x00"} {
 		c, _ := r.accepts(connect5(0x02, props, str("c")))
@@ -79,6 +82,7 @@ func Test_v5_MQTT_3_1_2_27_Wire(t *testing.T) {
 
 // Test_v5_MQTT_3_1_2_28_Unasked: nobody gets Response Information who did not ask for it.
 func Test_v5_MQTT_3_1_2_28_Unasked(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for what, props := range map[string]string{"absent": "", "0": "\x19\x00"} {
 		if _, ack := r.accepts(connect5(0x02, props, str("c"))); ack.Props.Has(mqtt.PropResponseInfo) {
@@ -90,6 +94,7 @@ func Test_v5_MQTT_3_1_2_28_Unasked(t *testing.T) {
 // Test_v5_MQTT_3_1_2_29_Wire: Request Problem Information 0 keeps reason strings and user properties off every packet but PUBLISH, CONNACK
 // and DISCONNECT. A message keeps its user properties.
 func Test_v5_MQTT_3_1_2_29_Wire(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	quiet := func() *client {
 		c, _ := r.accepts(connect5(0x02, "\x17\x00", str("quiet")))
@@ -113,6 +118,7 @@ func Test_v5_MQTT_3_1_2_29_Wire(t *testing.T) {
 
 // Test_v5_MQTT_3_1_4_1: a CONNECT against section 3.1 ends the connection.
 func Test_v5_MQTT_3_1_4_1(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for what, packet := range map[string]string{
 		"bytes after the payload":      connect5(0x02, "", str("c")+"x"),
@@ -140,6 +146,7 @@ func Test_v5_MQTT_3_1_4_1(t *testing.T) {
 
 // Test_v5_MQTT_3_1_4_2: so does one that breaks a further restriction of the server.
 func Test_v5_MQTT_3_1_4_2(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.Session.Max = 1; c.Loops = 1 })
 	wills := func(topic, props, payload string) string {
 		return connect5(0x06, "", str("c")+block(props)+str(topic)+str(payload))
@@ -153,6 +160,7 @@ func Test_v5_MQTT_3_1_4_2(t *testing.T) {
 
 // Test_v5_MQTT_3_1_4_3_Wire: the older connection of a client id gets DISCONNECT 0x8E and is closed, whichever of its properties differ.
 func Test_v5_MQTT_3_1_4_3_Wire(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	older := r.connect(mqtt.V5, "c", persistent)
 	newer, ack := r.connectOn(r.open(mqtt.V5, r.mqtt), "c", persistent)
@@ -165,6 +173,7 @@ func Test_v5_MQTT_3_1_4_3_Wire(t *testing.T) {
 
 // Test_v5_MQTT_3_1_4_4: Clean Start is carried out: nothing of the old session is left, neither filters nor messages.
 func Test_v5_MQTT_3_1_4_4(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	p := r.connect(mqtt.V5, "p")
 	for _, there := range []bool{true, false} { // the old session has a connection, or none
@@ -185,6 +194,7 @@ func Test_v5_MQTT_3_1_4_4(t *testing.T) {
 
 // Test_v5_MQTT_3_1_4_5: an accepted CONNECT is answered with CONNACK 0x00.
 func Test_v5_MQTT_3_1_4_5(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, connect := range []string{
 		connect5(0x02, "", str("c")), connect5(0x00, "", str("c")), connect5(0x02, "", str("")), connect5(0x02, "\x11\xff\xff\xff\xff", str("c")),
@@ -200,6 +210,7 @@ func Test_v5_MQTT_3_1_4_5(t *testing.T) {
 
 // Test_v5_MQTT_3_1_4_6: what follows a refused CONNECT is not looked at.
 func Test_v5_MQTT_3_1_4_6(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	w := r.watch("t")
 	for _, refused := range []string{

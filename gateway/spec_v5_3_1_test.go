@@ -12,6 +12,7 @@ import (
 
 // Test_v5_MQTT_3_1_0_1: what comes first and is no CONNECT is not answered, but ends the connection.
 func Test_v5_MQTT_3_1_0_1(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	w := r.watch("t")
 	for _, packet := range []string{
@@ -27,6 +28,7 @@ func Test_v5_MQTT_3_1_0_1(t *testing.T) {
 
 // Test_v5_MQTT_3_1_0_2: a second CONNECT is a protocol error, whatever is in it.
 func Test_v5_MQTT_3_1_0_2(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, again := range []string{
 		connect5(2, "", str("punished")), connect5(2, "", str("another")), connect5(0, "", str("")), connect311(2, str("punished")),
@@ -39,6 +41,7 @@ func Test_v5_MQTT_3_1_0_2(t *testing.T) {
 
 // Test_v5_MQTT_3_1_2_1: another protocol name gets no session: return code 1, which every client can read, and the end.
 func Test_v5_MQTT_3_1_2_1(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, name := range []string{"MQTX", "mqtt", "MQTT\ufeff", "MQT", "MQTTT", ""} {
 		c := r.open(mqtt.V311, r.mqtt)
@@ -52,6 +55,7 @@ func Test_v5_MQTT_3_1_2_1(t *testing.T) {
 
 // Test_v5_MQTT_3_1_2_2: nor does another version: 0x84 to a later one, return code 1 to an earlier one, and the end.
 func Test_v5_MQTT_3_1_2_2(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, level := range []byte{6, 7, 100, 127} {
 		r.refuses(fixed(0x10, str("MQTT")+string([]byte{level})+"\x02\x00\x3c\x00"+str("c")), mqtt.UnsupportedProtocolVersion)
@@ -68,6 +72,7 @@ func Test_v5_MQTT_3_1_2_2(t *testing.T) {
 
 // Test_v5_MQTT_3_1_2_3: the reserved connect flag is looked at.
 func Test_v5_MQTT_3_1_2_3(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.refuses(connect5(0x03, "", str("c")), mqtt.MalformedPacket)
 	r.refuses(connect5(0x01, "", str("c")), mqtt.MalformedPacket)
@@ -76,6 +81,7 @@ func Test_v5_MQTT_3_1_2_3(t *testing.T) {
 
 // Test_v5_MQTT_3_1_2_9: with the will flag, QoS and retain are used, and topic and payload must be there.
 func Test_v5_MQTT_3_1_2_9(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.refuses(connect5(0x06, "", str("c")), mqtt.MalformedPacket)
 	r.refuses(connect5(0x06, "", str("c")+block("")), mqtt.MalformedPacket)
@@ -93,6 +99,7 @@ func Test_v5_MQTT_3_1_2_9(t *testing.T) {
 
 // Test_v5_MQTT_3_1_2_11: no will QoS without a will.
 func Test_v5_MQTT_3_1_2_11(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for qos := range byte(2) {
 		r.refuses(connect5(0x02|(qos+1)<<3, "", str("c")), mqtt.ProtocolError)
@@ -101,6 +108,7 @@ func Test_v5_MQTT_3_1_2_11(t *testing.T) {
 
 // Test_v5_MQTT_3_1_2_12: will QoS 0, 1 and 2 are served, 3 is not.
 func Test_v5_MQTT_3_1_2_12(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	w := r.watch("w")
 	for qos := range byte(3) {
@@ -116,6 +124,7 @@ func Test_v5_MQTT_3_1_2_12(t *testing.T) {
 
 // Test_v5_MQTT_3_1_2_13: no will retain without a will.
 func Test_v5_MQTT_3_1_2_13(t *testing.T) {
+	t.Parallel()
 	start(t).refuses(connect5(0x22, "", str("c")), mqtt.ProtocolError)
 }
 
@@ -123,20 +132,24 @@ func Test_v5_MQTT_3_1_2_13(t *testing.T) {
 // CONNECT malformed.
 
 func Test_v5_MQTT_3_1_2_16(t *testing.T) {
+	t.Parallel()
 	start(t).refuses(connect5(0x02, "", str("c")+str("user")), mqtt.MalformedPacket)
 }
 
 func Test_v5_MQTT_3_1_2_17(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.refuses(connect5(0x82, "", str("c")), mqtt.MalformedPacket)
 	r.accepts(connect5(0x82, "", str("c")+str("user")))
 }
 
 func Test_v5_MQTT_3_1_2_18(t *testing.T) {
+	t.Parallel()
 	start(t).refuses(connect5(0x82, "", str("c")+str("user")+str("secret")), mqtt.MalformedPacket)
 }
 
 func Test_v5_MQTT_3_1_2_19(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.refuses(connect5(0xC2, "", str("c")+str("user")), mqtt.MalformedPacket)
 	r.accepts(connect5(0xC2, "", str("c")+str("user")+str("\x00\xff")))
@@ -151,13 +164,12 @@ func silenceEnds(t *testing.T) {
 	t.Helper()
 	r := start(t)
 	w := r.watch("w/x")
-	brief := func(o *mqtt.ConnectOut) { o.KeepAliveSec = 1 }
-	alive := r.connect(mqtt.V5, "alive", brief)
+	brief := func(o *mqtt.ConnectOut) { o.KeepAliveSec = 2 }
+	began := time.Now()
 	c, ack := r.connectOn(r.open(mqtt.V5, r.mqtt), "silent", brief, persistent, will("silent", 0))
 	if ack.Props.Has(mqtt.PropServerKeepAlive) {
 		t.Fatalf("Server Keep Alive %d", ack.Props.ServerKeepAliveSec)
 	}
-	began := time.Now()
 	ended := make(chan error, 1)
 	go func() {
 		g, err := c.next()
@@ -166,12 +178,14 @@ func silenceEnds(t *testing.T) {
 		}
 		ended <- err
 	}()
+	alive, lives := r.connect(mqtt.V5, "alive", brief), time.Now() // the later one, for a slow start not to be silence of its own
+	var took time.Duration
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
-	for over := false; !over; {
+	for over := false; !over || time.Since(lives) < 4*time.Second; {
 		select {
 		case err := <-ended:
-			over = true
+			over, took = true, time.Since(began)
 			if err != nil {
 				t.Error(err)
 			}
@@ -179,7 +193,7 @@ func silenceEnds(t *testing.T) {
 			alive.ping()
 		}
 	}
-	if took := time.Since(began); took < 1500*time.Millisecond || took > 6*time.Second {
+	if took < 3*time.Second || took > 12*time.Second {
 		t.Errorf("closed after %v", took)
 	}
 	c.over()
@@ -194,6 +208,7 @@ func silenceEnds(t *testing.T) {
 
 // Test_v5_MQTT_3_1_3_1: the fields are in their order.
 func Test_v5_MQTT_3_1_3_1(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	w := r.watch("#")
 	c, _ := r.accepts(connect5(0xC6, "", str("id")+block("\x02\x00\x00\x00\x09")+str("topic")+str("payload")+str("user")+str("secret")))
@@ -206,6 +221,7 @@ func Test_v5_MQTT_3_1_3_1(t *testing.T) {
 
 // Test_v5_MQTT_3_1_3_2: the client id is the session's name.
 func Test_v5_MQTT_3_1_3_2(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, id := range []string{"a", "A", "b", "a ", " a", "\ufeffa"} { // none is like another
 		c, ack := r.connectOn(r.open(mqtt.V5, r.mqtt), id, persistent)
@@ -230,11 +246,13 @@ func Test_v5_MQTT_3_1_3_2(t *testing.T) {
 
 // Test_v5_MQTT_3_1_3_3: a CONNECT without a client id is no CONNECT.
 func Test_v5_MQTT_3_1_3_3(t *testing.T) {
+	t.Parallel()
 	start(t).refuses(connect5(0x02, "", ""), mqtt.MalformedPacket)
 }
 
 // Test_v5_MQTT_3_1_3_4: it is a UTF-8 string.
 func Test_v5_MQTT_3_1_3_4(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, text := range badText {
 		r.refuses(connect5(0x02, "", str(text)), mqtt.MalformedPacket)
@@ -243,6 +261,7 @@ func Test_v5_MQTT_3_1_3_4(t *testing.T) {
 
 // Test_v5_MQTT_3_1_3_5: ids of 1 to 23 letters and digits are taken.
 func Test_v5_MQTT_3_1_3_5(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	const letters = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	for n := 1; n <= 23; n++ {
@@ -254,9 +273,9 @@ func Test_v5_MQTT_3_1_3_5(t *testing.T) {
 
 // Without an id the server gives one that nobody has, and the session goes by it.
 
-func Test_v5_MQTT_3_1_3_6(t *testing.T)  { idsAreAssigned(t) }
-func Test_v5_MQTT_3_1_3_7(t *testing.T)  { idsAreAssigned(t) }
-func Test_v5_MQTT_3_2_2_16(t *testing.T) { idsAreAssigned(t) }
+func Test_v5_MQTT_3_1_3_6(t *testing.T)  { t.Parallel(); idsAreAssigned(t) }
+func Test_v5_MQTT_3_1_3_7(t *testing.T)  { t.Parallel(); idsAreAssigned(t) }
+func Test_v5_MQTT_3_2_2_16(t *testing.T) { t.Parallel(); idsAreAssigned(t) }
 
 func idsAreAssigned(t *testing.T) {
 	t.Helper()
@@ -287,6 +306,7 @@ func idsAreAssigned(t *testing.T) {
 
 // Test_v5_MQTT_3_1_3_10: the user properties of a will keep their order.
 func Test_v5_MQTT_3_1_3_10(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	w := r.watch("w/x")
 	var props []byte
@@ -314,6 +334,7 @@ func users(g *got) (list []string) {
 
 // Test_v5_MQTT_3_1_3_11: the will topic is a UTF-8 string.
 func Test_v5_MQTT_3_1_3_11(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, text := range badText {
 		r.refuses(connect5(0x06, "", str("c")+block("")+str(text)+str("x")), mqtt.MalformedPacket)
@@ -322,6 +343,7 @@ func Test_v5_MQTT_3_1_3_11(t *testing.T) {
 
 // Test_v5_MQTT_3_1_3_12: so is the user name.
 func Test_v5_MQTT_3_1_3_12(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, text := range badText {
 		r.refuses(connect5(0x82, "", str("c")+str(text)), mqtt.MalformedPacket)

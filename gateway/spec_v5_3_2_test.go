@@ -10,6 +10,7 @@ import (
 
 // Test_v5_MQTT_3_2_0_1: CONNACK comes first, whatever the session owes and whatever else is asked for in the same breath.
 func Test_v5_MQTT_3_2_0_1(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.away(mqtt.V5, "c") // it subscribed to q/#
 	p := r.connect(mqtt.V5, "p")
@@ -28,6 +29,7 @@ func Test_v5_MQTT_3_2_0_1(t *testing.T) {
 
 // Test_v5_MQTT_3_2_0_2: and only once.
 func Test_v5_MQTT_3_2_0_2(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, way := range transports {
 		c, _ := r.connectOn(r.via(way, mqtt.V5), "c")
@@ -48,6 +50,7 @@ func Test_v5_MQTT_3_2_0_2(t *testing.T) {
 
 // Test_v5_MQTT_3_2_2_1: of the acknowledge flags only the lowest is ever set.
 func Test_v5_MQTT_3_2_2_1(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, want := range []byte{0, 1, 1} {
 		c, ack := r.connectOn(r.open(mqtt.V5, r.mqtt), "c", persistent)
@@ -63,6 +66,7 @@ func Test_v5_MQTT_3_2_2_1(t *testing.T) {
 
 // Test_v5_MQTT_3_2_2_6: who is refused is shown no session, though there is one.
 func Test_v5_MQTT_3_2_2_6(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	c := r.connect(mqtt.V5, "c", persistent)
 	c.disconnect()
@@ -91,10 +95,10 @@ var refusedConnects = map[string]string{
 }
 
 // Test_v5_MQTT_3_2_2_7: after a CONNACK of 0x80 or more the server closes.
-func Test_v5_MQTT_3_2_2_7(t *testing.T) { refusalsEnd(t) }
+func Test_v5_MQTT_3_2_2_7(t *testing.T) { t.Parallel(); refusalsEnd(t) }
 
 // Test_v5_MQTT_3_2_2_8: and the reason code is one of CONNACK's.
-func Test_v5_MQTT_3_2_2_8(t *testing.T) { refusalsEnd(t) }
+func Test_v5_MQTT_3_2_2_8(t *testing.T) { t.Parallel(); refusalsEnd(t) }
 
 func refusalsEnd(t *testing.T) {
 	t.Helper()
@@ -116,6 +120,7 @@ func refusalsEnd(t *testing.T) {
 
 // Test_v5_MQTT_3_2_2_9_Default: QoS 1 and 2 are there, so no Maximum QoS is told, and both are served.
 func Test_v5_MQTT_3_2_2_9_Default(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	w := r.watch("t")
 	c, ack := r.accepts(connect5(0x02, "", str("c")))
@@ -132,6 +137,7 @@ func Test_v5_MQTT_3_2_2_9_Default(t *testing.T) {
 
 // Test_v5_MQTT_3_2_2_13_Gateway: a retained will is refused where nothing is retained.
 func Test_v5_MQTT_3_2_2_13_Gateway(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.MQTT.RetainAvailable = false })
 	r.refuses(connect5(0x26, "", str("c")+block("")+str("w")+str("x")), mqtt.RetainNotSupported)
 	r.accepts(connect5(0x06, "", str("c")+block("")+str("w")+str("x")))
@@ -140,6 +146,7 @@ func Test_v5_MQTT_3_2_2_13_Gateway(t *testing.T) {
 // What a client must not do after such a CONNACK, and how it ends.
 
 func Test_v5_MQTT_3_2_2_14_Gateway(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.MQTT.RetainAvailable = false })
 	_, ack := r.accepts(connect5(0x02, "", str("c")))
 	if !ack.Props.Has(mqtt.PropRetainAvailable) || ack.Props.RetainAvailable != 0 {
@@ -149,6 +156,7 @@ func Test_v5_MQTT_3_2_2_14_Gateway(t *testing.T) {
 }
 
 func Test_v5_MQTT_3_2_2_15_Gateway(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.Limits.PacketBytesMax = 1000 })
 	w := r.watch("t")
 	c, ack := r.accepts(connect5(0x02, "", str("c")))
@@ -165,8 +173,8 @@ func Test_v5_MQTT_3_2_2_15_Gateway(t *testing.T) {
 	r.punishes(publish5(0, "t", 0, "", string(make([]byte, 994))), mqtt.PacketTooLarge)
 }
 
-func Test_v5_MQTT_3_2_2_17_Gateway(t *testing.T) { aliasesBeyond(t) }
-func Test_v5_MQTT_3_3_2_9(t *testing.T)          { aliasesBeyond(t) }
+func Test_v5_MQTT_3_2_2_17_Gateway(t *testing.T) { t.Parallel(); aliasesBeyond(t) }
+func Test_v5_MQTT_3_3_2_9(t *testing.T)          { t.Parallel(); aliasesBeyond(t) }
 
 func aliasesBeyond(t *testing.T) {
 	t.Helper()
@@ -180,6 +188,7 @@ func aliasesBeyond(t *testing.T) {
 }
 
 func Test_v5_MQTT_3_2_2_18_Gateway(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.MQTT.TopicAliasMax = 0 })
 	if _, ack := r.accepts(connect5(0x02, "", str("c"))); ack.Props.TopicAliasMax != 0 {
 		t.Errorf("Topic Alias Maximum %d", ack.Props.TopicAliasMax)
@@ -189,8 +198,8 @@ func Test_v5_MQTT_3_2_2_18_Gateway(t *testing.T) {
 
 // Reason string and user properties never make CONNACK longer than the client takes.
 
-func Test_v5_MQTT_3_2_2_19(t *testing.T) { connackFits(t) }
-func Test_v5_MQTT_3_2_2_20(t *testing.T) { connackFits(t) }
+func Test_v5_MQTT_3_2_2_19(t *testing.T) { t.Parallel(); connackFits(t) }
+func Test_v5_MQTT_3_2_2_20(t *testing.T) { t.Parallel(); connackFits(t) }
 
 func connackFits(t *testing.T) {
 	t.Helper()
@@ -222,6 +231,7 @@ func Test_v5_MQTT_3_2_2_22(t *testing.T) { t.Parallel(); silenceEnds(t) }
 
 // Test_v5_MQTT_3_2_2_21_Gateway: one that asks for more than the server grants, or for none, is told what holds.
 func Test_v5_MQTT_3_2_2_21_Gateway(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, keepAlive := range []uint16{0, 1201, 65535} {
 		_, ack := r.connectOn(r.open(mqtt.V5, r.mqtt), "c", func(o *mqtt.ConnectOut) { o.KeepAliveSec = keepAlive })

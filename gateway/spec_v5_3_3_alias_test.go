@@ -9,8 +9,8 @@ import (
 
 // Topic aliases that the server uses.
 
-func Test_v5_MQTT_3_1_2_26_Wire(t *testing.T) { aliasesWithin(t) }
-func Test_v5_MQTT_3_3_2_11_Wire(t *testing.T) { aliasesWithin(t) }
+func Test_v5_MQTT_3_1_2_26_Wire(t *testing.T) { t.Parallel(); aliasesWithin(t) }
+func Test_v5_MQTT_3_3_2_11_Wire(t *testing.T) { t.Parallel(); aliasesWithin(t) }
 
 // aliasesWithin: the server uses aliases towards a client that allows them, none beyond what it allows, each said together with its topic
 // before it stands for it, and none from the connection before. A message that is sent again can be read, too.

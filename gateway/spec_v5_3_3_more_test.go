@@ -11,6 +11,7 @@ import (
 
 // Test_v5_MQTT_3_3_2_7: aliases end with their connection, though the session goes on.
 func Test_v5_MQTT_3_3_2_7(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	w := r.watch("t")
 	c := r.connect(mqtt.V5, "c", persistent)
@@ -30,6 +31,7 @@ func Test_v5_MQTT_3_3_2_7(t *testing.T) {
 
 // Test_v5_MQTT_3_3_2_8: alias 0 does not exist.
 func Test_v5_MQTT_3_3_2_8(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.punishes(publish5(0, "t", 0, aliasProp+u16(0), "x"), mqtt.TopicAliasInvalid)
 	r.punishes(publish5(0, "", 0, aliasProp+u16(0), "x"), mqtt.TopicAliasInvalid)
@@ -37,6 +39,7 @@ func Test_v5_MQTT_3_3_2_8(t *testing.T) {
 
 // Test_v5_MQTT_3_3_2_12: every alias that CONNACK promised works, and may be given another topic.
 func Test_v5_MQTT_3_3_2_12(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	w := r.watch("t/#")
 	c, ack := r.accepts(connect5(0x02, "", str("c")))
@@ -66,6 +69,7 @@ func Test_v5_MQTT_3_3_2_12(t *testing.T) {
 
 // Test_v5_MQTT_3_3_2_13: the response topic is a UTF-8 string.
 func Test_v5_MQTT_3_3_2_13(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, text := range badText {
 		r.punishes(publish5(0, "t", 0, "\x08"+str(text), "x"), mqtt.MalformedPacket)
@@ -74,6 +78,7 @@ func Test_v5_MQTT_3_3_2_13(t *testing.T) {
 
 // Test_v5_MQTT_3_3_2_14: without wildcards, also in a will.
 func Test_v5_MQTT_3_3_2_14(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, topic := range wildcards {
 		r.punishes(publish5(0, "t", 0, "\x08"+str(topic), "x"), mqtt.ProtocolError)
@@ -83,6 +88,7 @@ func Test_v5_MQTT_3_3_2_14(t *testing.T) {
 
 // Test_v5_MQTT_3_3_2_19: the content type is a UTF-8 string.
 func Test_v5_MQTT_3_3_2_19(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, text := range badText {
 		r.punishes(publish5(0, "t", 0, "\x03"+str(text), "x"), mqtt.MalformedPacket)
@@ -91,6 +97,7 @@ func Test_v5_MQTT_3_3_2_19(t *testing.T) {
 
 // Test_v5_MQTT_3_3_4_1_Wire: nothing answers QoS 0, PUBACK answers QoS 1, and PUBREC QoS 2, with nobody listening and with a refusal too.
 func Test_v5_MQTT_3_3_4_1_Wire(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	c := r.connect(mqtt.V5, "c")
 	for _, topic := range []string{"nobody/listens", "$JS/refused"} {
@@ -110,6 +117,7 @@ func Test_v5_MQTT_3_3_4_1_Wire(t *testing.T) {
 
 // Test_v5_MQTT_3_3_4_6: a client's PUBLISH has no subscription identifier.
 func Test_v5_MQTT_3_3_4_6(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	w := r.watch("t")
 	for _, props := range []string{"\x0b\x01", "\x0b\xff\xff\xff\x7f", "\x0b\x01\x0b\x02"} {
@@ -120,6 +128,7 @@ func Test_v5_MQTT_3_3_4_6(t *testing.T) {
 
 // Test_v5_MQTT_3_3_4_7_Wire: nor does a client have more messages under way than it was told.
 func Test_v5_MQTT_3_3_4_7_Wire(t *testing.T) {
+	t.Parallel()
 	r := start(t, memoryOnly, func(c *Config) { c.MQTT.ReceiveMax = 3 }) // which has acknowledged three before it reads the fourth
 	c, ack := r.accepts(connect5(0x02, "", str("c")))
 	if ack.Props.ReceiveMax != 3 {

@@ -12,6 +12,7 @@ import (
 
 // Test_v5_MQTT_3_3_1_4: a PUBLISH with both QoS bits is malformed.
 func Test_v5_MQTT_3_3_1_4(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, flags := range []byte{0x06, 0x07, 0x0E, 0x0F} {
 		r.punishes(publish5(flags, "t", 1, "", "x"), mqtt.MalformedPacket)
@@ -37,6 +38,7 @@ func (r *rig) latest(topic string) *got {
 
 // Test_v5_MQTT_3_3_1_5: a retained message replaces the one before, and is kept with its QoS.
 func Test_v5_MQTT_3_3_1_5(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	p := r.connect(mqtt.V5, "p")
 	for i, payload := range []string{"zero", "one", "two", "one", "zero"} {
@@ -53,8 +55,8 @@ func Test_v5_MQTT_3_3_1_5(t *testing.T) {
 	}
 }
 
-func Test_v5_MQTT_3_3_1_6(t *testing.T) { emptyRemoves(t) }
-func Test_v5_MQTT_3_3_1_7(t *testing.T) { emptyRemoves(t) }
+func Test_v5_MQTT_3_3_1_6(t *testing.T) { t.Parallel(); emptyRemoves(t) }
+func Test_v5_MQTT_3_3_1_7(t *testing.T) { t.Parallel(); emptyRemoves(t) }
 
 // emptyRemoves: an empty retained message goes to subscribers as any other, but is not kept, nor what was kept.
 func emptyRemoves(t *testing.T) {
@@ -80,6 +82,7 @@ func emptyRemoves(t *testing.T) {
 
 // Test_v5_MQTT_3_3_1_8: a message without the flag neither is kept nor changes what is.
 func Test_v5_MQTT_3_3_1_8(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	w := r.watch("+")
 	p := r.connect(mqtt.V5, "p")
@@ -101,6 +104,7 @@ func Test_v5_MQTT_3_3_1_8(t *testing.T) {
 
 // Test_v5_MQTT_3_3_2_1: the topic comes first and is a UTF-8 string, also in what the server sends.
 func Test_v5_MQTT_3_3_2_1(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, text := range badText {
 		r.punishes(publish5(0, text, 0, "", "x"), mqtt.MalformedPacket)
@@ -116,6 +120,7 @@ func Test_v5_MQTT_3_3_2_1(t *testing.T) {
 
 // Test_v5_MQTT_3_3_2_2: without wildcards.
 func Test_v5_MQTT_3_3_2_2(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	w := r.watch("#")
 	for _, topic := range wildcards {
@@ -130,6 +135,7 @@ var wildcards = []string{"+", "#", "a/+", "a/#", "+/a", "a/+/b", "a+", "a#b"}
 
 // Test_v5_MQTT_3_3_2_3: what a subscriber gets matches its filter, byte by byte as it was published.
 func Test_v5_MQTT_3_3_2_3(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	p := r.connect(mqtt.V5, "p")
 	topics := []string{"a", "a/b", "a/b/c", "/a", "a/", "a//b", "A/b", "a.b", "a b/*", "a/>", "ü/b"}
@@ -153,19 +159,29 @@ func Test_v5_MQTT_3_3_2_3(t *testing.T) {
 // What the publisher says about its message goes to every subscriber as it is: to live ones, to those of a shared subscription, to late
 // ones as a retained message, after an absence, a second time, and in a will.
 
-func Test_v5_MQTT_3_3_2_4(t *testing.T)  { sentOn(t, formatProp+"\x01", formatProp+"\x00") }
-func Test_v5_MQTT_3_3_2_15(t *testing.T) { sentOn(t, "\x08"+str("answer/to/ü"), "\x08"+str("/")) }
+func Test_v5_MQTT_3_3_2_4(t *testing.T) {
+	t.Parallel()
+	sentOn(t, formatProp+"\x01", formatProp+"\x00")
+}
+func Test_v5_MQTT_3_3_2_15(t *testing.T) {
+	t.Parallel()
+	sentOn(t, "\x08"+str("answer/to/ü"), "\x08"+str("/"))
+}
 func Test_v5_MQTT_3_3_2_16(t *testing.T) {
+	t.Parallel()
 	sentOn(t, "\x09"+str("\x00\xff\xed\xa0\x80"), "\x09"+str(""), "\x09"+str(strings.Repeat("x", 300)))
 }
 func Test_v5_MQTT_3_3_2_17(t *testing.T) {
+	t.Parallel()
 	sentOn(t, userProp+str("k")+str("v"), userProp+str("")+str(""), userProp+str("ü")+str("\ufeff"), userProp+str("Nats-Msg-Id")+str(strings.Repeat("v", 300)))
 }
 func Test_v5_MQTT_3_3_2_18(t *testing.T) {
+	t.Parallel()
 	pair := func(k, v string) string { return userProp + str(k) + str(v) }
 	sentOn(t, pair("b", "1")+pair("a", "2")+pair("b", "0")+pair("B", "1")+pair("a", "2"), pair("a", "1")+pair("", "")+pair("a", ""))
 }
 func Test_v5_MQTT_3_3_2_20(t *testing.T) {
+	t.Parallel()
 	sentOn(t, "\x03"+str("application/json; charset=ü"), "\x03"+str(""))
 }
 
@@ -213,5 +229,6 @@ func sentOn(t *testing.T, blocks ...string) {
 
 // Test_v5_MQTT_3_3_1_2_Wire: a client that sets DUP at QoS 0 is closed.
 func Test_v5_MQTT_3_3_1_2_Wire(t *testing.T) {
+	t.Parallel()
 	start(t).punishes(fixed(0x38, str("a")+block("")+"x"), mqtt.MalformedPacket)
 }

@@ -12,6 +12,7 @@ import (
 // Test_v5_MQTT_3_1_2_29_Told: who does not refuse problem information is told what is wrong in words, with every answer but the ones of
 // QoS 2's second half.
 func Test_v5_MQTT_3_1_2_29_Told(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for what, props := range map[string]string{"absent": "", "1": "\x17\x01"} {
 		for _, p := range provocations {
@@ -34,11 +35,14 @@ func refusing(g *got) bool {
 
 // What has a reason string is sent without it to a client for which it would be too large.
 
-func Test_v5_MQTT_3_4_2_2_Told(t *testing.T)  { reasonStringYields(t, mqtt.TypePuback) }
-func Test_v5_MQTT_3_5_2_2_Told(t *testing.T)  { reasonStringYields(t, mqtt.TypePubrec) }
-func Test_v5_MQTT_3_9_2_1_Told(t *testing.T)  { reasonStringYields(t, mqtt.TypeSuback) }
-func Test_v5_MQTT_3_11_2_1_Told(t *testing.T) { reasonStringYields(t, mqtt.TypeUnsuback) }
-func Test_v5_MQTT_3_14_2_3_Told(t *testing.T) { reasonStringYields(t, mqtt.TypeDisconnect) }
+func Test_v5_MQTT_3_4_2_2_Told(t *testing.T)  { t.Parallel(); reasonStringYields(t, mqtt.TypePuback) }
+func Test_v5_MQTT_3_5_2_2_Told(t *testing.T)  { t.Parallel(); reasonStringYields(t, mqtt.TypePubrec) }
+func Test_v5_MQTT_3_9_2_1_Told(t *testing.T)  { t.Parallel(); reasonStringYields(t, mqtt.TypeSuback) }
+func Test_v5_MQTT_3_11_2_1_Told(t *testing.T) { t.Parallel(); reasonStringYields(t, mqtt.TypeUnsuback) }
+func Test_v5_MQTT_3_14_2_3_Told(t *testing.T) {
+	t.Parallel()
+	reasonStringYields(t, mqtt.TypeDisconnect)
+}
 
 func reasonStringYields(t *testing.T, answer mqtt.Type) {
 	t.Helper()
@@ -78,6 +82,7 @@ func reasonStringYields(t *testing.T, answer mqtt.Type) {
 
 // Test_v5_MQTT_3_2_2_19_Told: the same for CONNACK.
 func Test_v5_MQTT_3_2_2_19_Told(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	refused := func(size byte) string {
 		return connect5(0x06, "\x27\x00\x00\x00"+string([]byte{size}), str("c")+block("")+str("$JS")+str("x"))

@@ -10,28 +10,40 @@ import (
 
 // Their reason codes are those of their tables.
 
-func Test_v5_MQTT_3_4_2_1(t *testing.T) { answersWithListedReasons(t, mqtt.TypePuback) }
-func Test_v5_MQTT_3_5_2_1(t *testing.T) { answersWithListedReasons(t, mqtt.TypePubrec) }
-func Test_v5_MQTT_3_6_2_1(t *testing.T) { answersWithListedReasons(t, mqtt.TypePubrel) }
-func Test_v5_MQTT_3_7_2_1(t *testing.T) { answersWithListedReasons(t, mqtt.TypePubcomp) }
+func Test_v5_MQTT_3_4_2_1(t *testing.T) { t.Parallel(); answersWithListedReasons(t, mqtt.TypePuback) }
+func Test_v5_MQTT_3_5_2_1(t *testing.T) { t.Parallel(); answersWithListedReasons(t, mqtt.TypePubrec) }
+func Test_v5_MQTT_3_6_2_1(t *testing.T) { t.Parallel(); answersWithListedReasons(t, mqtt.TypePubrel) }
+func Test_v5_MQTT_3_7_2_1(t *testing.T) { t.Parallel(); answersWithListedReasons(t, mqtt.TypePubcomp) }
 
 // Neither a reason string nor user properties make them longer than the client takes.
 
-func Test_v5_MQTT_3_4_2_2(t *testing.T) { answersWithinMaximum(t, mqtt.TypePuback) }
-func Test_v5_MQTT_3_4_2_3(t *testing.T) { answersWithinMaximum(t, mqtt.TypePuback) }
-func Test_v5_MQTT_3_5_2_2(t *testing.T) { answersWithinMaximum(t, mqtt.TypePubrec) }
-func Test_v5_MQTT_3_5_2_3(t *testing.T) { answersWithinMaximum(t, mqtt.TypePubrec) }
-func Test_v5_MQTT_3_6_2_2(t *testing.T) { answersWithinMaximum(t, mqtt.TypePubrel) }
-func Test_v5_MQTT_3_6_2_3(t *testing.T) { answersWithinMaximum(t, mqtt.TypePubrel) }
-func Test_v5_MQTT_3_7_2_2(t *testing.T) { answersWithinMaximum(t, mqtt.TypePubcomp) }
-func Test_v5_MQTT_3_7_2_3(t *testing.T) { answersWithinMaximum(t, mqtt.TypePubcomp) }
+func Test_v5_MQTT_3_4_2_2(t *testing.T) { t.Parallel(); answersWithinMaximum(t, mqtt.TypePuback) }
+func Test_v5_MQTT_3_4_2_3(t *testing.T) { t.Parallel(); answersWithinMaximum(t, mqtt.TypePuback) }
+func Test_v5_MQTT_3_5_2_2(t *testing.T) { t.Parallel(); answersWithinMaximum(t, mqtt.TypePubrec) }
+func Test_v5_MQTT_3_5_2_3(t *testing.T) { t.Parallel(); answersWithinMaximum(t, mqtt.TypePubrec) }
+func Test_v5_MQTT_3_6_2_2(t *testing.T) { t.Parallel(); answersWithinMaximum(t, mqtt.TypePubrel) }
+func Test_v5_MQTT_3_6_2_3(t *testing.T) { t.Parallel(); answersWithinMaximum(t, mqtt.TypePubrel) }
+func Test_v5_MQTT_3_7_2_2(t *testing.T) { t.Parallel(); answersWithinMaximum(t, mqtt.TypePubcomp) }
+func Test_v5_MQTT_3_7_2_3(t *testing.T) { t.Parallel(); answersWithinMaximum(t, mqtt.TypePubcomp) }
 
 // A client that uses a reason code of another packet breaks the protocol.
 
-func Test_v5_MQTT_3_4_2_1_Client(t *testing.T) { foreignReasons(t, 0x40, mqtt.TypePuback) }
-func Test_v5_MQTT_3_5_2_1_Client(t *testing.T) { foreignReasons(t, 0x50, mqtt.TypePubrec) }
-func Test_v5_MQTT_3_6_2_1_Client(t *testing.T) { foreignReasons(t, 0x62, mqtt.TypePubrel) }
-func Test_v5_MQTT_3_7_2_1_Client(t *testing.T) { foreignReasons(t, 0x70, mqtt.TypePubcomp) }
+func Test_v5_MQTT_3_4_2_1_Client(t *testing.T) {
+	t.Parallel()
+	foreignReasons(t, 0x40, mqtt.TypePuback)
+}
+func Test_v5_MQTT_3_5_2_1_Client(t *testing.T) {
+	t.Parallel()
+	foreignReasons(t, 0x50, mqtt.TypePubrec)
+}
+func Test_v5_MQTT_3_6_2_1_Client(t *testing.T) {
+	t.Parallel()
+	foreignReasons(t, 0x62, mqtt.TypePubrel)
+}
+func Test_v5_MQTT_3_7_2_1_Client(t *testing.T) {
+	t.Parallel()
+	foreignReasons(t, 0x70, mqtt.TypePubcomp)
+}
 
 func foreignReasons(t *testing.T, first byte, ty mqtt.Type) {
 	t.Helper()
@@ -57,7 +69,7 @@ func foreignReasons(t *testing.T, first byte, ty mqtt.Type) {
 }
 
 // Test_v5_MQTT_3_6_1_1: PUBREL has the flags 0010, and no others.
-func Test_v5_MQTT_3_6_1_1(t *testing.T) { flags0010(t, 0x60, u16(1)) }
+func Test_v5_MQTT_3_6_1_1(t *testing.T) { t.Parallel(); flags0010(t, 0x60, u16(1)) }
 
 // flags0010 tries a packet with every other value of its flags.
 func flags0010(t *testing.T, first byte, body string) {
@@ -77,6 +89,7 @@ func flags0010(t *testing.T, first byte, body string) {
 
 // Test_v5_MQTT_3_6_2_1_Sent: the PUBREL that a message of the server's is ended with says success.
 func Test_v5_MQTT_3_6_2_1_Sent(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	c := r.watch("t")
 	r.connect(mqtt.V5, "p").publish(2, "t", "x")

@@ -13,6 +13,7 @@ import (
 
 // Test_v5_MQTT_3_8_4_6_Wire: one SUBACK, with a reason for each filter in their order: the QoS granted, or why not.
 func Test_v5_MQTT_3_8_4_6_Wire(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	c := r.connect(mqtt.V5, "c")
 	c.send(fixed(0x82, u16(4711)+block("")+str("a")+"\x02"+str(deep)+"\x01"+str("b/#")+"\x00"+str("$share/g/c")+"\x01"+str("a")+"\x01"))
@@ -25,8 +26,8 @@ func Test_v5_MQTT_3_8_4_6_Wire(t *testing.T) {
 	}
 }
 
-func Test_v5_MQTT_3_8_4_3_Wire(t *testing.T) { replaced(t) }
-func Test_v5_MQTT_3_8_4_4_Wire(t *testing.T) { replaced(t) }
+func Test_v5_MQTT_3_8_4_3_Wire(t *testing.T) { t.Parallel(); replaced(t) }
+func Test_v5_MQTT_3_8_4_4_Wire(t *testing.T) { t.Parallel(); replaced(t) }
 
 // replaced: the same filter again has other options from then on; no message is lost or comes twice meanwhile; with Retain Handling
 // 0 what is retained comes again.
@@ -84,9 +85,9 @@ func replaced(t *testing.T) {
 	}
 }
 
-func Test_v5_MQTT_3_3_4_2_Wire(t *testing.T) { overlap(t) }
-func Test_v5_MQTT_3_3_4_3_Wire(t *testing.T) { overlap(t) }
-func Test_v5_MQTT_3_3_4_4_Wire(t *testing.T) { overlap(t) }
+func Test_v5_MQTT_3_3_4_2_Wire(t *testing.T) { t.Parallel(); overlap(t) }
+func Test_v5_MQTT_3_3_4_3_Wire(t *testing.T) { t.Parallel(); overlap(t) }
+func Test_v5_MQTT_3_3_4_4_Wire(t *testing.T) { t.Parallel(); overlap(t) }
 
 // overlap: of overlapping subscriptions the highest QoS counts, and every identifier is told.
 func overlap(t *testing.T) {
@@ -111,11 +112,11 @@ func overlap(t *testing.T) {
 	}
 }
 
-func Test_v5_MQTT_3_10_4_1_Wire(t *testing.T) { unsubackOf(t) }
-func Test_v5_MQTT_3_10_4_2_Wire(t *testing.T) { unsubackOf(t) }
-func Test_v5_MQTT_3_10_4_3_Wire(t *testing.T) { unsubackOf(t) }
-func Test_v5_MQTT_3_10_4_6_Wire(t *testing.T) { unsubackOf(t) }
-func Test_v5_MQTT_3_11_3_1_Wire(t *testing.T) { unsubackOf(t) }
+func Test_v5_MQTT_3_10_4_1_Wire(t *testing.T) { t.Parallel(); unsubackOf(t) }
+func Test_v5_MQTT_3_10_4_2_Wire(t *testing.T) { t.Parallel(); unsubackOf(t) }
+func Test_v5_MQTT_3_10_4_3_Wire(t *testing.T) { t.Parallel(); unsubackOf(t) }
+func Test_v5_MQTT_3_10_4_6_Wire(t *testing.T) { t.Parallel(); unsubackOf(t) }
+func Test_v5_MQTT_3_11_3_1_Wire(t *testing.T) { t.Parallel(); unsubackOf(t) }
 
 // unsubackOf: a filter goes only by itself, wildcards are no pattern for others; deliveries that began are completed, also after a
 // reconnect; nothing new comes.
@@ -151,6 +152,7 @@ func unsubackOf(t *testing.T) {
 
 // Test_v5_MQTT_4_5_0_1_Wire: a message is added to every session with a matching subscription, whether its client is there or not.
 func Test_v5_MQTT_4_5_0_1_Wire(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for shard := range 2 {
 		for i, id := range r.ids("away", shard, 3) {
@@ -174,6 +176,7 @@ func Test_v5_MQTT_4_5_0_1_Wire(t *testing.T) {
 
 // Test_v5_MQTT_4_7_2_1_Wire: filters that begin with a wildcard get nothing from topics that begin with $, retained ones included.
 func Test_v5_MQTT_4_7_2_1_Wire(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	w := r.connect(mqtt.V5, "c")
 	w.subscribe(2, "#", "+/x", "+/+", "/#")
@@ -190,6 +193,7 @@ func Test_v5_MQTT_4_7_2_1_Wire(t *testing.T) {
 // Test_v5_MQTT_4_7_3_4_Wire: topics are compared as they are: neither case nor form of Unicode nor slashes nor dots nor spaces are evened out,
 // on the way over NATS neither.
 func Test_v5_MQTT_4_7_3_4_Wire(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	topics := []string{
 		"a", "A", "a/", "/a", "//a", "a//", " a", "a ", "a.b", "a/b", "a..b", "é", "e\u0301", "\ufeffa", "%41", "a\tb", "*", ">", "a/*", "a\u200bb", ".", "./",
@@ -212,10 +216,12 @@ func Test_v5_MQTT_4_7_3_4_Wire(t *testing.T) {
 }
 
 func Test_v5_MQTT_4_8_2_1_Wire(t *testing.T) {
+	t.Parallel()
 	illFilters(t, "$share/", "$share/g", "$share//t", "$share/g/", "$share//")
 }
 
 func Test_v5_MQTT_4_8_2_2_Wire(t *testing.T) {
+	t.Parallel()
 	illFilters(t, "$share/g+/t", "$share/+/t", "$share/#/t", "$share/#", "$share/g#/t")
 	r := start(t)
 	c := r.connect(mqtt.V5, "c")
@@ -226,6 +232,7 @@ func Test_v5_MQTT_4_8_2_2_Wire(t *testing.T) {
 
 // Test_v5_MQTT_4_8_2_3_Wire: each member gets messages with the QoS that it was granted.
 func Test_v5_MQTT_4_8_2_3_Wire(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	var members []*client
 	for qos := range byte(3) {
@@ -253,9 +260,9 @@ func Test_v5_MQTT_4_8_2_3_Wire(t *testing.T) {
 	}
 }
 
-func Test_v5_MQTT_4_8_2_4_Wire(t *testing.T) { memberKeeps(t) }
-func Test_v5_MQTT_4_8_2_5_Wire(t *testing.T) { memberKeeps(t) }
-func Test_v5_MQTT_4_8_2_6_Wire(t *testing.T) { memberKeeps(t) }
+func Test_v5_MQTT_4_8_2_4_Wire(t *testing.T) { t.Parallel(); memberKeeps(t) }
+func Test_v5_MQTT_4_8_2_5_Wire(t *testing.T) { t.Parallel(); memberKeeps(t) }
+func Test_v5_MQTT_4_8_2_6_Wire(t *testing.T) { t.Parallel(); memberKeeps(t) }
 
 // memberKeeps: a delivery of QoS 2 that began is that member's own: it goes on when it is back, and goes to no other when it refuses or
 // its session ends.

@@ -12,6 +12,7 @@ import (
 
 // Test_v5_MQTT_2_2_1_3: a packet id of 0 is a protocol error.
 func Test_v5_MQTT_2_2_1_3(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.punishes(publish5(2, "t", 0, "", "x"), mqtt.ProtocolError)
 	r.punishes(publish5(4, "t", 0, "", "x"), mqtt.ProtocolError)
@@ -21,6 +22,7 @@ func Test_v5_MQTT_2_2_1_3(t *testing.T) {
 
 // Test_v5_MQTT_2_2_1_6: SUBACK and UNSUBACK carry the packet id of what they answer, though many are under way.
 func Test_v5_MQTT_2_2_1_6(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	c := r.connect(mqtt.V5, "c")
 	ids := []uint16{1, 65535, 256, 255, 4711}
@@ -46,11 +48,15 @@ func Test_v5_MQTT_2_2_1_6(t *testing.T) {
 	}
 }
 
-func Test_v5_MQTT_3_8_1_1(t *testing.T)  { flags0010(t, 0x80, u16(1)+block("")+str("t")+"\x00") }
-func Test_v5_MQTT_3_10_1_1(t *testing.T) { flags0010(t, 0xA0, u16(1)+block("")+str("t")) }
+func Test_v5_MQTT_3_8_1_1(t *testing.T) {
+	t.Parallel()
+	flags0010(t, 0x80, u16(1)+block("")+str("t")+"\x00")
+}
+func Test_v5_MQTT_3_10_1_1(t *testing.T) { t.Parallel(); flags0010(t, 0xA0, u16(1)+block("")+str("t")) }
 
 // Test_v5_MQTT_3_8_3_1: filters are UTF-8 strings.
 func Test_v5_MQTT_3_8_3_1(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, text := range badText {
 		r.punishes(subscribe5(1, text, 0), mqtt.MalformedPacket)
@@ -63,6 +69,7 @@ func Test_v5_MQTT_3_8_3_1(t *testing.T) {
 
 // Test_v5_MQTT_3_8_3_2: there is at least one, with its options.
 func Test_v5_MQTT_3_8_3_2(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.punishes(fixed(0x82, u16(1)+block("")), mqtt.ProtocolError)
 	r.punishes(fixed(0x82, u16(1)+block("")+str("t")), mqtt.MalformedPacket)
@@ -71,6 +78,7 @@ func Test_v5_MQTT_3_8_3_2(t *testing.T) {
 
 // Test_v5_MQTT_3_8_3_3_Wire: No Local keeps a client's own messages from it, not those of others, and not after a reconnect either.
 func Test_v5_MQTT_3_8_3_3_Wire(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	c := r.connect(mqtt.V5, "c", persistent)
 	c.subscribeTo(0, mqtt.Filter{Topic: []byte("t"), QoS: 2, NoLocal: true})
@@ -88,6 +96,7 @@ func Test_v5_MQTT_3_8_3_3_Wire(t *testing.T) {
 
 // Test_v5_MQTT_3_8_3_3_Retained: what is kept is no exception.
 func Test_v5_MQTT_3_8_3_3_Retained(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	c := r.connect(mqtt.V5, "c")
 	c.publish(1, "kept/own", "own", retained)
@@ -107,11 +116,13 @@ func Test_v5_MQTT_3_8_3_3_Retained(t *testing.T) {
 
 // Test_v5_MQTT_3_8_3_4_Wire: but not in a shared subscription.
 func Test_v5_MQTT_3_8_3_4_Wire(t *testing.T) {
+	t.Parallel()
 	start(t).punishes(subscribe5(1, "$share/g/t", 0x04), mqtt.ProtocolError)
 }
 
 // Test_v5_MQTT_3_8_3_5: reserved bits of the options make a SUBSCRIBE malformed.
 func Test_v5_MQTT_3_8_3_5(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, options := range []byte{0x40, 0x80, 0xC0, 0x41, 0x82, 0xED} {
 		r.punishes(subscribe5(1, "t", options), mqtt.MalformedPacket)
@@ -123,13 +134,14 @@ func Test_v5_MQTT_3_8_3_5(t *testing.T) {
 	}
 }
 
-func Test_v5_MQTT_3_9_2_1(t *testing.T)  { answersWithinMaximum(t, mqtt.TypeSuback) }
-func Test_v5_MQTT_3_9_2_2(t *testing.T)  { answersWithinMaximum(t, mqtt.TypeSuback) }
-func Test_v5_MQTT_3_11_2_1(t *testing.T) { answersWithinMaximum(t, mqtt.TypeUnsuback) }
-func Test_v5_MQTT_3_11_2_2(t *testing.T) { answersWithinMaximum(t, mqtt.TypeUnsuback) }
+func Test_v5_MQTT_3_9_2_1(t *testing.T)  { t.Parallel(); answersWithinMaximum(t, mqtt.TypeSuback) }
+func Test_v5_MQTT_3_9_2_2(t *testing.T)  { t.Parallel(); answersWithinMaximum(t, mqtt.TypeSuback) }
+func Test_v5_MQTT_3_11_2_1(t *testing.T) { t.Parallel(); answersWithinMaximum(t, mqtt.TypeUnsuback) }
+func Test_v5_MQTT_3_11_2_2(t *testing.T) { t.Parallel(); answersWithinMaximum(t, mqtt.TypeUnsuback) }
 
 // Test_v5_MQTT_3_9_3_2: SUBACK has its own reason codes, also where limits are reached.
 func Test_v5_MQTT_3_9_3_2(t *testing.T) {
+	t.Parallel()
 	answersWithListedReasons(t, mqtt.TypeSuback)
 	r := start(t, func(c *Config) { c.Limits.SubscriptionsMax, c.MQTT.FiltersMax = 5, 8 })
 	c := r.connect(mqtt.V5, "c")
@@ -144,6 +156,7 @@ func Test_v5_MQTT_3_9_3_2(t *testing.T) {
 
 // Test_v5_MQTT_3_10_3_1: filters are UTF-8 strings here too.
 func Test_v5_MQTT_3_10_3_1(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, text := range badText {
 		r.punishes(unsubscribe5(1, text), mqtt.MalformedPacket)
@@ -152,11 +165,13 @@ func Test_v5_MQTT_3_10_3_1(t *testing.T) {
 
 // Test_v5_MQTT_3_10_3_2: and there is at least one.
 func Test_v5_MQTT_3_10_3_2(t *testing.T) {
+	t.Parallel()
 	start(t).punishes(fixed(0xA2, u16(1)+block("")), mqtt.ProtocolError)
 }
 
 // Test_v5_MQTT_3_11_3_2: UNSUBACK has its own reason codes, also for more filters than one packet may have.
 func Test_v5_MQTT_3_11_3_2(t *testing.T) {
+	t.Parallel()
 	answersWithListedReasons(t, mqtt.TypeUnsuback)
 	r := start(t, func(c *Config) { c.MQTT.FiltersMax = 3 })
 	c := r.connect(mqtt.V5, "c")
@@ -169,6 +184,7 @@ func Test_v5_MQTT_3_11_3_2(t *testing.T) {
 
 // Test_v5_MQTT_3_12_4_1: PINGREQ is answered with PINGRESP, each one, in whatever company.
 func Test_v5_MQTT_3_12_4_1(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, way := range transports {
 		c, _ := r.connectOn(r.via(way, mqtt.V5), "c")

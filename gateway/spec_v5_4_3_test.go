@@ -10,9 +10,9 @@ import (
 // Delivery: QoS 1 and 2 both ways, acknowledgements that refuse, and flow control, over the wire.
 
 // Test_v5_MQTT_2_2_1_4_Wire: packet ids of the server are not 0 and not in use, though some are never acknowledged.
-func Test_v5_MQTT_2_2_1_4_Wire(t *testing.T) { idsAreFree(t, 1) }
-func Test_v5_MQTT_4_3_2_1_Wire(t *testing.T) { idsAreFree(t, 1) }
-func Test_v5_MQTT_4_3_3_1_Wire(t *testing.T) { idsAreFree(t, 2) }
+func Test_v5_MQTT_2_2_1_4_Wire(t *testing.T) { t.Parallel(); idsAreFree(t, 1) }
+func Test_v5_MQTT_4_3_2_1_Wire(t *testing.T) { t.Parallel(); idsAreFree(t, 1) }
+func Test_v5_MQTT_4_3_3_1_Wire(t *testing.T) { t.Parallel(); idsAreFree(t, 2) }
 
 func idsAreFree(t *testing.T, qos byte) {
 	t.Helper()
@@ -41,6 +41,7 @@ func idsAreFree(t *testing.T, qos byte) {
 
 // Test_v5_MQTT_2_2_1_5_Wire: acknowledgements carry the id of the PUBLISH, whatever it is.
 func Test_v5_MQTT_2_2_1_5_Wire(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	c := r.connect(mqtt.V5, "c")
 	for _, id := range []uint16{1, 255, 256, 32768, 65535} {
@@ -54,6 +55,7 @@ func Test_v5_MQTT_2_2_1_5_Wire(t *testing.T) {
 
 // Test_v5_MQTT_4_3_2_5_Wire: after PUBACK the same id is a new message, with DUP too.
 func Test_v5_MQTT_4_3_2_5_Wire(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	w := r.watch("t")
 	c := r.connect(mqtt.V5, "c")
@@ -66,10 +68,10 @@ func Test_v5_MQTT_4_3_2_5_Wire(t *testing.T) {
 	}
 }
 
-func Test_v5_MQTT_4_3_3_8_Wire(t *testing.T)  { qos2IsOnce(t) }
-func Test_v5_MQTT_4_3_3_10_Wire(t *testing.T) { qos2IsOnce(t) }
-func Test_v5_MQTT_4_3_3_11_Wire(t *testing.T) { qos2IsOnce(t) }
-func Test_v5_MQTT_4_3_3_12_Wire(t *testing.T) { qos2IsOnce(t) }
+func Test_v5_MQTT_4_3_3_8_Wire(t *testing.T)  { t.Parallel(); qos2IsOnce(t) }
+func Test_v5_MQTT_4_3_3_10_Wire(t *testing.T) { t.Parallel(); qos2IsOnce(t) }
+func Test_v5_MQTT_4_3_3_11_Wire(t *testing.T) { t.Parallel(); qos2IsOnce(t) }
+func Test_v5_MQTT_4_3_3_12_Wire(t *testing.T) { t.Parallel(); qos2IsOnce(t) }
 
 // qos2IsOnce: until PUBREL an id is the same message, answered each time and delivered once, also after a reconnect; PUBREL is
 // answered, each time too; and then the id is a new message.
@@ -106,6 +108,7 @@ func qos2IsOnce(t *testing.T) {
 
 // Test_v5_MQTT_4_3_3_9_Wire: after a PUBREC that refuses, the id is a new message.
 func Test_v5_MQTT_4_3_3_9_Wire(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	w := r.watch("t")
 	c := r.connect(mqtt.V5, "c")
@@ -121,8 +124,8 @@ func Test_v5_MQTT_4_3_3_9_Wire(t *testing.T) {
 }
 
 // Test_v5_MQTT_4_4_0_2_Wire: what the client refused is not sent again, and a PUBREC that refuses gets no PUBREL.
-func Test_v5_MQTT_4_4_0_2_Wire(t *testing.T) { refusedIsDone(t) }
-func Test_v5_MQTT_4_3_3_4_Wire(t *testing.T) { refusedIsDone(t) }
+func Test_v5_MQTT_4_4_0_2_Wire(t *testing.T) { t.Parallel(); refusedIsDone(t) }
+func Test_v5_MQTT_4_3_3_4_Wire(t *testing.T) { t.Parallel(); refusedIsDone(t) }
 
 func refusedIsDone(t *testing.T) {
 	t.Helper()
@@ -147,11 +150,11 @@ func refusedIsDone(t *testing.T) {
 	c.ping()
 }
 
-func Test_v5_MQTT_3_3_4_9_Wire(t *testing.T)  { quotaHolds(t) }
-func Test_v5_MQTT_3_3_4_10_Wire(t *testing.T) { quotaHolds(t) }
-func Test_v5_MQTT_4_9_0_1_Wire(t *testing.T)  { quotaHolds(t) }
-func Test_v5_MQTT_4_9_0_2_Wire(t *testing.T)  { quotaHolds(t) }
-func Test_v5_MQTT_4_9_0_3_Wire(t *testing.T)  { quotaHolds(t) }
+func Test_v5_MQTT_3_3_4_9_Wire(t *testing.T)  { t.Parallel(); quotaHolds(t) }
+func Test_v5_MQTT_3_3_4_10_Wire(t *testing.T) { t.Parallel(); quotaHolds(t) }
+func Test_v5_MQTT_4_9_0_1_Wire(t *testing.T)  { t.Parallel(); quotaHolds(t) }
+func Test_v5_MQTT_4_9_0_2_Wire(t *testing.T)  { t.Parallel(); quotaHolds(t) }
+func Test_v5_MQTT_4_9_0_3_Wire(t *testing.T)  { t.Parallel(); quotaHolds(t) }
 
 // quotaHolds: the client's Receive Maximum is never exceeded, also after a reconnect with a lower one; at the limit everything else goes
 // on, QoS 0 included; PUBACK, PUBCOMP and a PUBREC that refuses make room, PUBREC with success does not.
@@ -209,6 +212,7 @@ func quotaHolds(t *testing.T) {
 // Test_v5_MQTT_4_6_0_5_Wire: messages of one client keep their order by topic and quality, to subscribers on every loop, and for one that
 // comes back.
 func Test_v5_MQTT_4_6_0_5_Wire(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	var subs []*client
 	for shard := range 2 {

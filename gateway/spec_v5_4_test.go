@@ -12,6 +12,7 @@ import (
 
 // Test_v5_MQTT_4_2_0_1: bytes arrive in order and none is lost, by every transport, both ways.
 func Test_v5_MQTT_4_2_0_1(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, way := range transports {
 		c, _ := r.connectOn(r.via(way, mqtt.V5), "c")
@@ -36,6 +37,7 @@ func Test_v5_MQTT_4_2_0_1(t *testing.T) {
 // Test_v5_MQTT_4_4_0_1_Wire: after a reconnect what was not acknowledged comes again with its packet id, PUBLISH as PUBLISH with DUP and
 // PUBREL as PUBREL; on a connection that lives nothing is sent twice.
 func Test_v5_MQTT_4_4_0_1_Wire(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	c := r.connect(mqtt.V5, "c", persistent)
 	c.subscribe(2, "t")
@@ -73,6 +75,7 @@ func Test_v5_MQTT_4_4_0_1_Wire(t *testing.T) {
 
 // Test_v5_MQTT_4_7_0_1: wildcards are for filters, not for topics.
 func Test_v5_MQTT_4_7_0_1(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	c := r.connect(mqtt.V5, "c")
 	for _, filter := range []string{"+", "#", "a/+", "a/#", "+/+/#"} {
@@ -88,9 +91,11 @@ func Test_v5_MQTT_4_7_0_1(t *testing.T) {
 
 // Test_v5_MQTT_4_7_1_1_Wire and its sibling: filters that break the rules of wildcards end the connection with 0x8F.
 func Test_v5_MQTT_4_7_1_1_Wire(t *testing.T) {
+	t.Parallel()
 	illFilters(t, "a#", "#/a", "a/#/b", "a/b#", "##", "+#", "$share/g/a#")
 }
 func Test_v5_MQTT_4_7_1_2_Wire(t *testing.T) {
+	t.Parallel()
 	illFilters(t, "a+", "+a", "a/+b/c", "a/b+", "++", "$share/g/+a")
 }
 
@@ -105,6 +110,7 @@ func illFilters(t *testing.T, filters ...string) {
 
 // Test_v5_MQTT_4_7_3_1: topics and filters have a character at least.
 func Test_v5_MQTT_4_7_3_1(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.punishes(publish5(0, "", 0, "", "x"), mqtt.ProtocolError)
 	r.punishes(subscribe5(1, "", 0), mqtt.TopicFilterInvalid)
@@ -120,6 +126,7 @@ func Test_v5_MQTT_4_7_3_1(t *testing.T) {
 
 // Test_v5_MQTT_4_7_3_2: and no U+0000.
 func Test_v5_MQTT_4_7_3_2(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, text := range []string{"\x00", "a\x00", "a/\x00/b"} {
 		r.punishes(publish5(0, text, 0, "", "x"), mqtt.MalformedPacket)
@@ -130,6 +137,7 @@ func Test_v5_MQTT_4_7_3_2(t *testing.T) {
 
 // Test_v5_MQTT_4_7_3_3: 65,535 bytes are a topic, if more than this server takes: it is refused, and the client stays.
 func Test_v5_MQTT_4_7_3_3(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	longest := strings.Repeat("x", 65535)
 	c := r.connect(mqtt.V5, "c")
@@ -148,6 +156,7 @@ func Test_v5_MQTT_4_7_3_3(t *testing.T) {
 
 // Test_v5_MQTT_4_13_1_1: malformed packets and protocol errors end the connection with the reason that the standard gives.
 func Test_v5_MQTT_4_13_1_1(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for packet, why := range map[string]mqtt.Reason{
 		"\x00\x00": mqtt.MalformedPacket, "\xc0\x01\x00": mqtt.MalformedPacket, "\xc0\x80\x80\x80\x80\x01": mqtt.MalformedPacket,
@@ -163,6 +172,7 @@ func Test_v5_MQTT_4_13_1_1(t *testing.T) {
 
 // Test_v5_MQTT_4_13_2_1: after CONNACK or DISCONNECT with 0x80 or more the connection is closed.
 func Test_v5_MQTT_4_13_2_1(t *testing.T) {
+	t.Parallel()
 	refusalsEnd(t)
 	everyFarewell(t, func(t *testing.T, c *client, g *got) {
 		if !g.Reason.Failed() {
@@ -176,6 +186,7 @@ func Test_v5_MQTT_4_13_2_1(t *testing.T) {
 
 // Test_v5_MQTT_6_0_0_1: packets are in binary frames; a text frame ends the connection.
 func Test_v5_MQTT_6_0_0_1(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	c, _ := r.connectOn(r.via("ws", mqtt.V5), "c")
 	c.subscribe(1, "t")
@@ -190,6 +201,7 @@ func Test_v5_MQTT_6_0_0_1(t *testing.T) {
 
 // Test_v5_MQTT_6_0_0_2: packets are not aligned to frames: two in one, one in many.
 func Test_v5_MQTT_6_0_0_2(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.watch("t") // so that a filter of t is known already, and what is published behind SUBSCRIBE comes as well
 	for _, size := range []int{1, 2, 3, 7, 50, 1000} {
@@ -213,6 +225,7 @@ func Test_v5_MQTT_6_0_0_2(t *testing.T) {
 
 // Test_v5_MQTT_6_0_0_3: who does not offer the subprotocol is not taken for an MQTT client, and not connected.
 func Test_v5_MQTT_6_0_0_3(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, offer := range []string{"", "mqttv5", "MQTT", "graphql-ws"} {
 		c := r.open(mqtt.V5, r.ws)
@@ -226,6 +239,7 @@ func Test_v5_MQTT_6_0_0_3(t *testing.T) {
 
 // Test_v5_MQTT_6_0_0_4: the subprotocol that the server chooses is mqtt, whatever else is offered.
 func Test_v5_MQTT_6_0_0_4(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, offer := range []string{"mqtt", "mqtt, mqttv3.1", "mqttv3.1, mqtt", "other, mqtt"} {
 		c := r.open(mqtt.V5, r.ws)

@@ -75,6 +75,7 @@ func inTurn(n, rounds int) (list []string) {
 
 // Never an alias above what the client said, nor above the setting; all below are used (resolve checks the numbers).
 func Test_v5_MQTT_3_1_2_26(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.MQTT.TopicAliasOutMax = 3 })
 	p := r.connect(mqtt.V5, "p")
 	for _, way := range transports {
@@ -94,6 +95,7 @@ func Test_v5_MQTT_3_3_2_11(t *testing.T) { Test_v5_MQTT_3_1_2_26(t) } // the sam
 
 // A client that takes none, by 0 or by not saying, gets none.
 func Test_v5_MQTT_3_1_2_27(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	p := r.connect(mqtt.V5, "p")
 	silent := r.takes("tcp", "silent", 0)
@@ -123,6 +125,7 @@ func Test_v5_MQTT_3_1_2_27(t *testing.T) {
 // Alias 0 is never sent (the decoder of the test refuses it), whatever the traffic: topics with and without aliases, large
 // and small, of each QoS, some not sent at all. The payload tells the topic.
 func Test_v5_MQTT_3_3_2_8_Out(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.MQTT.TopicAliasOutMax = 5 })
 	seed := rand.Uint64()
 	rnd := rand.New(rand.NewPCG(seed, 0))
@@ -157,6 +160,7 @@ func Test_v5_MQTT_3_3_2_8_Out(t *testing.T) {
 
 // A client must accept every alias from 1 to its maximum, and so each of them is put to use.
 func Test_v5_MQTT_3_3_2_10(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.MQTT.TopicAliasOutMax = 255 })
 	a := r.takes("tcp", "a", 255)
 	a.subscribe(0, "alias/#")
@@ -169,6 +173,7 @@ func Test_v5_MQTT_3_3_2_10(t *testing.T) {
 // The gateway accepts every alias from 1 to what CONNACK said, and the message goes where the topic says: to devices, to
 // the retained messages and to NATS.
 func Test_v5_MQTT_3_3_2_12_Out(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	back := r.backend(r.nats(), "al.>")
 	sub := r.connect(mqtt.V5, "sub")
@@ -202,6 +207,7 @@ func Test_v5_MQTT_3_3_2_12_Out(t *testing.T) {
 
 // An alias above what CONNACK said, or 0, ends the connection.
 func Test_v5_MQTT_3_3_2_9_Out(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.MQTT.TopicAliasMax = 4 })
 	for _, way := range transports {
 		for _, props := range []string{"\x23\x00\x05", "\x23\xff\xff", "\x23\x00\x00"} {
@@ -217,6 +223,7 @@ func Test_v5_MQTT_3_3_2_9_Out(t *testing.T) {
 
 // Aliases end with the connection, both ways: also for what is sent again, and although the session goes on.
 func Test_v5_MQTT_3_3_2_7_Out(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	p := r.connect(mqtt.V5, "p")
 	a := r.takes("tcp", "a", 10, persistent)
@@ -250,6 +257,7 @@ func Test_v5_MQTT_3_3_2_7_Out(t *testing.T) {
 // TestAliasOfNothingSent: a message that is not sent, as it is too large [MQTT-3.1.2-25], sets up no alias; one for which
 // there is room only without an alias, or only with a known one instead of its topic, is sent like that.
 func TestAliasOfNothingSent(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	p := r.connect(mqtt.V5, "p")
 	const topic = "alias/of/nothing/sent"
@@ -287,6 +295,7 @@ func TestAliasOfNothingSent(t *testing.T) {
 // TestAliasOfARefusedTopic: what a device sends by an alias that it set to a refused topic is refused like it, and does not
 // go where the alias stood before.
 func TestAliasOfARefusedTopic(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.MQTT.TopicBytesMax = 100 })
 	sub := r.connect(mqtt.V5, "sub")
 	sub.subscribe(0, "#")
@@ -307,6 +316,7 @@ func TestAliasOfARefusedTopic(t *testing.T) {
 
 // TestPahoTakesAliases: paho.golang, which resolves aliases by itself, hears every topic.
 func TestPahoTakesAliases(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	seen := &record{}
 	router := paho.NewStandardRouter() // it resolves aliases to find the handler, and shows them the message as it came

@@ -56,6 +56,7 @@ func willOf(qos byte, retain bool) func(o *mqtt.ConnectOut) {
 
 // A server that does not take every QoS says which it takes.
 func Test_v5_MQTT_3_2_2_9(t *testing.T) {
+	t.Parallel()
 	r := bounded(t, "max_qos=1")
 	overBoth(t, r, func(t *testing.T, r *rig, transport string) {
 		if _, ack := r.connectOn(r.tight(transport, mqtt.V5), "c"); !ack.Props.Has(mqtt.PropMaxQoS) || ack.Props.MaxQoS != 1 {
@@ -69,6 +70,7 @@ func Test_v5_MQTT_3_2_2_9(t *testing.T) {
 
 // Such a server takes SUBSCRIBE with any QoS, and grants what it can; messages come with that at most.
 func Test_v5_MQTT_3_2_2_10(t *testing.T) {
+	t.Parallel()
 	r := bounded(t, "max_qos=1")
 	p := r.connect(mqtt.V5, "p")
 	overBoth(t, r, func(t *testing.T, r *rig, transport string) {
@@ -94,6 +96,7 @@ func Test_v5_MQTT_3_2_2_10(t *testing.T) {
 
 // A client must not publish above Maximum QoS: DISCONNECT 0x9B (§4.13). One of 3.x, which was not told, is closed, too.
 func Test_v5_MQTT_3_2_2_11(t *testing.T) {
+	t.Parallel()
 	for query, qos := range map[string]byte{"max_qos=1": 2, "max_qos=0": 1} {
 		t.Run(query, func(t *testing.T) {
 			r := bounded(t, query)
@@ -118,6 +121,7 @@ func Test_v5_MQTT_3_2_2_11(t *testing.T) {
 
 // A will above it refuses the connection, with 0x9B in CONNACK.
 func Test_v5_MQTT_3_2_2_12(t *testing.T) {
+	t.Parallel()
 	r := bounded(t, "max_qos=1")
 	overBoth(t, r, func(t *testing.T, r *rig, transport string) {
 		for _, v := range []mqtt.Version{mqtt.V311, mqtt.V5} {
@@ -131,6 +135,7 @@ func Test_v5_MQTT_3_2_2_12(t *testing.T) {
 
 // A will with retain is refused with 0x9A where nothing is retained.
 func Test_v5_MQTT_3_2_2_13(t *testing.T) {
+	t.Parallel()
 	r := bounded(t, "retain_available=false")
 	overBoth(t, r, func(t *testing.T, r *rig, transport string) {
 		r.tight(transport, mqtt.V5).refusesConnect(mqtt.RetainNotSupported, willOf(0, true))
@@ -141,6 +146,7 @@ func Test_v5_MQTT_3_2_2_13(t *testing.T) {
 
 // A client told Retain Available 0 must not publish with retain: DISCONNECT 0x9A. It gets no retained messages either.
 func Test_v5_MQTT_3_2_2_14(t *testing.T) {
+	t.Parallel()
 	r := bounded(t, "retain_available=false")
 	p, ack := r.connectOn(r.open(mqtt.V5, r.mqtt), "p")
 	if ack.Props.Has(mqtt.PropRetainAvailable) {
@@ -171,6 +177,7 @@ func Test_v5_MQTT_3_2_2_14(t *testing.T) {
 
 // A packet above Maximum Packet Size (§3.2.2.3.6) ends the connection with 0x95, from its fixed header.
 func Test_v5_MQTT_3_2_2_15(t *testing.T) {
+	t.Parallel()
 	r := bounded(t, "packet_bytes_max=200")
 	big := mqtt.AppendPublish(nil, mqtt.V5, &mqtt.PublishOut{Topic: []byte("a"), Payload: bytes.Repeat([]byte{'x'}, 300)})
 	overBoth(t, r, func(t *testing.T, r *rig, transport string) {
@@ -188,6 +195,7 @@ func Test_v5_MQTT_3_2_2_15(t *testing.T) {
 
 // A topic alias above Topic Alias Maximum is an error, 0x94.
 func Test_v5_MQTT_3_2_2_17(t *testing.T) {
+	t.Parallel()
 	r := bounded(t, "topic_alias_max=2")
 	alias := func(n byte) []byte {
 		return mqtt.AppendPublish(nil, mqtt.V5, &mqtt.PublishOut{Topic: []byte("a"), Props: []byte{byte(mqtt.PropTopicAlias), 0, n}})
@@ -209,6 +217,7 @@ func Test_v5_MQTT_3_2_2_17(t *testing.T) {
 
 // Without Topic Alias Maximum in CONNACK no alias may come.
 func Test_v5_MQTT_3_2_2_18(t *testing.T) {
+	t.Parallel()
 	r := bounded(t, "topic_alias_max=0")
 	c, ack := r.connectOn(r.open(mqtt.V5, r.any), "c")
 	if ack.Props.Has(mqtt.PropTopicAliasMax) {
@@ -236,6 +245,7 @@ func Test_v5_MQTT_3_2_2_21(t *testing.T) {
 
 // More QoS 1 and 2 messages than Receive Maximum of CONNACK: DISCONNECT 0x93.
 func Test_v5_MQTT_3_3_4_7(t *testing.T) {
+	t.Parallel()
 	r := bounded(t, "receive_max=2")
 	three := func(c *client) {
 		for id := range uint16(3) {
@@ -259,6 +269,7 @@ func Test_v5_MQTT_3_3_4_7(t *testing.T) {
 
 // Response Information comes to who asks for it, and to nobody else.
 func Test_v5_MQTT_3_1_2_28(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.MQTT.ResponseInformation = "replies/{client-id}/" })
 	asks := func(o *mqtt.ConnectOut) { o.RequestResponseInfo = true }
 	for _, transport := range transports {
@@ -286,6 +297,7 @@ func Test_v5_MQTT_3_1_2_28(t *testing.T) {
 // TestV5FiltersUnavailable: what a listener does not offer is refused filter by filter (MQTT 5 §3.9.3), and said in CONNACK
 // (§3.2.2.3.11 to 13); 3.x clients get 0x80.
 func TestV5FiltersUnavailable(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		query string
 		prop  mqtt.PropertyID

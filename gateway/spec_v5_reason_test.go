@@ -109,27 +109,31 @@ func noUserProperties(t *testing.T, ty mqtt.Type) {
 	}
 }
 
-func Test_v5_MQTT_3_2_2_19_Words(t *testing.T) { fitsOrIsLeftOut(t, mqtt.TypeConnack) }
-func Test_v5_MQTT_3_4_2_2_Words(t *testing.T)  { fitsOrIsLeftOut(t, mqtt.TypePuback) }
-func Test_v5_MQTT_3_5_2_2_Words(t *testing.T)  { fitsOrIsLeftOut(t, mqtt.TypePubrec) }
-func Test_v5_MQTT_3_6_2_2_Words(t *testing.T)  { fitsOrIsLeftOut(t, mqtt.TypePubrel) }
-func Test_v5_MQTT_3_7_2_2_Words(t *testing.T)  { fitsOrIsLeftOut(t, mqtt.TypePubcomp) }
-func Test_v5_MQTT_3_9_2_1_Words(t *testing.T)  { fitsOrIsLeftOut(t, mqtt.TypeSuback) }
-func Test_v5_MQTT_3_11_2_1_Words(t *testing.T) { fitsOrIsLeftOut(t, mqtt.TypeUnsuback) }
-func Test_v5_MQTT_3_14_2_3_Words(t *testing.T) { fitsOrIsLeftOut(t, mqtt.TypeDisconnect) }
+func Test_v5_MQTT_3_2_2_19_Words(t *testing.T) { t.Parallel(); fitsOrIsLeftOut(t, mqtt.TypeConnack) }
+func Test_v5_MQTT_3_4_2_2_Words(t *testing.T)  { t.Parallel(); fitsOrIsLeftOut(t, mqtt.TypePuback) }
+func Test_v5_MQTT_3_5_2_2_Words(t *testing.T)  { t.Parallel(); fitsOrIsLeftOut(t, mqtt.TypePubrec) }
+func Test_v5_MQTT_3_6_2_2_Words(t *testing.T)  { t.Parallel(); fitsOrIsLeftOut(t, mqtt.TypePubrel) }
+func Test_v5_MQTT_3_7_2_2_Words(t *testing.T)  { t.Parallel(); fitsOrIsLeftOut(t, mqtt.TypePubcomp) }
+func Test_v5_MQTT_3_9_2_1_Words(t *testing.T)  { t.Parallel(); fitsOrIsLeftOut(t, mqtt.TypeSuback) }
+func Test_v5_MQTT_3_11_2_1_Words(t *testing.T) { t.Parallel(); fitsOrIsLeftOut(t, mqtt.TypeUnsuback) }
+func Test_v5_MQTT_3_14_2_3_Words(t *testing.T) { t.Parallel(); fitsOrIsLeftOut(t, mqtt.TypeDisconnect) }
 
-func Test_v5_MQTT_3_2_2_20_Words(t *testing.T) { noUserProperties(t, mqtt.TypeConnack) }
-func Test_v5_MQTT_3_4_2_3_Words(t *testing.T)  { noUserProperties(t, mqtt.TypePuback) }
-func Test_v5_MQTT_3_5_2_3_Words(t *testing.T)  { noUserProperties(t, mqtt.TypePubrec) }
-func Test_v5_MQTT_3_6_2_3_Words(t *testing.T)  { noUserProperties(t, mqtt.TypePubrel) }
-func Test_v5_MQTT_3_7_2_3_Words(t *testing.T)  { noUserProperties(t, mqtt.TypePubcomp) }
-func Test_v5_MQTT_3_9_2_2_Words(t *testing.T)  { noUserProperties(t, mqtt.TypeSuback) }
-func Test_v5_MQTT_3_11_2_2_Words(t *testing.T) { noUserProperties(t, mqtt.TypeUnsuback) }
-func Test_v5_MQTT_3_14_2_4_Words(t *testing.T) { noUserProperties(t, mqtt.TypeDisconnect) }
+func Test_v5_MQTT_3_2_2_20_Words(t *testing.T) { t.Parallel(); noUserProperties(t, mqtt.TypeConnack) }
+func Test_v5_MQTT_3_4_2_3_Words(t *testing.T)  { t.Parallel(); noUserProperties(t, mqtt.TypePuback) }
+func Test_v5_MQTT_3_5_2_3_Words(t *testing.T)  { t.Parallel(); noUserProperties(t, mqtt.TypePubrec) }
+func Test_v5_MQTT_3_6_2_3_Words(t *testing.T)  { t.Parallel(); noUserProperties(t, mqtt.TypePubrel) }
+func Test_v5_MQTT_3_7_2_3_Words(t *testing.T)  { t.Parallel(); noUserProperties(t, mqtt.TypePubcomp) }
+func Test_v5_MQTT_3_9_2_2_Words(t *testing.T)  { t.Parallel(); noUserProperties(t, mqtt.TypeSuback) }
+func Test_v5_MQTT_3_11_2_2_Words(t *testing.T) { t.Parallel(); noUserProperties(t, mqtt.TypeUnsuback) }
+func Test_v5_MQTT_3_14_2_4_Words(t *testing.T) {
+	t.Parallel()
+	noUserProperties(t, mqtt.TypeDisconnect)
+}
 
 // A client that wants no problem information gets the reason codes, and words on CONNACK and DISCONNECT only; user
 // properties of a PUBLISH still reach it.
 func Test_v5_MQTT_3_1_2_29(t *testing.T) {
+	t.Parallel()
 	r := startShallow(t)
 	terse := func(o *mqtt.ConnectOut) { o.RefuseProblemInfo = true }
 	for ty := range failing {
@@ -159,6 +163,7 @@ func Test_v5_MQTT_3_1_2_29(t *testing.T) {
 
 // TestReasonStringsOff: without them the codes are the same; a 3.1.1 client has no place for either.
 func TestReasonStringsOff(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) {
 		c.MQTT.TopicLevelsMax, c.MQTT.TopicBytesMax, c.MQTT.ReasonStrings = 8, 100, false
 	})
@@ -178,6 +183,7 @@ func TestReasonStringsOff(t *testing.T) {
 // TestPacketLimitOutlivesItsBreach: a client that is closed because an answer does not fit gets nothing larger until then,
 // and a DISCONNECT only if that fits.
 func TestPacketLimitOutlivesItsBreach(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, way := range transports {
 		for _, answer := range []int{30, 100} {
@@ -204,6 +210,7 @@ func TestPacketLimitOutlivesItsBreach(t *testing.T) {
 
 // TestReasonsOfMessages: a message that is not taken gets the cause, which its reason code alone does not tell.
 func TestReasonsOfMessages(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) {
 		c.MQTT.TopicLevelsMax, c.MQTT.TopicBytesMax, c.MQTT.StrictMapping = 8, 100, true
 	})
@@ -236,6 +243,7 @@ func TestReasonsOfMessages(t *testing.T) {
 
 // TestReasonsOfFilters: the words are about the first filter that is refused, whoever refused it.
 func TestReasonsOfFilters(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) {
 		c.MQTT.TopicLevelsMax, c.MQTT.TopicBytesMax, c.MQTT.FiltersMax, c.Limits.SubscriptionsMax = 8, 100, 4, 2
 	})
@@ -277,6 +285,7 @@ func firstFailure(list []mqtt.Reason) mqtt.Reason {
 
 // TestReasonsOfTheEnd: DISCONNECT says what was wrong with the packet.
 func TestReasonsOfTheEnd(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.MQTT.RetainAvailable, c.MQTT.ReceiveMax = false, 1 })
 	for _, tc := range []struct {
 		name, bytes string
@@ -327,6 +336,7 @@ func TestReasonsOfTheEnd(t *testing.T) {
 
 // TestReasonsOfConnack: the same for a CONNECT that is refused.
 func TestReasonsOfConnack(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.Session.Max, c.Loops, c.MQTT.RetainAvailable = 1, 1, false })
 	r.connect(mqtt.V5, "first")
 	for _, tc := range []struct {

@@ -24,6 +24,7 @@ func sysValues(c *client, f func(told map[string]string) bool) map[string]string
 
 // TestSysTopics: a monitor gets every value at once, as retained messages, and then what changes.
 func TestSysTopics(t *testing.T) {
+	t.Parallel()
 	r := start(t, everySecondSys, memoryOnly)
 	r.eventually("the first look", func() bool { n, _ := r.gw.sys.kept.size(); return n > 0 })
 	m := r.connect(mqtt.V311, "monitor")
@@ -54,6 +55,7 @@ func TestSysTopics(t *testing.T) {
 
 // TestSysTopicsStayHere: wildcards at the start do not bring them, devices can't publish them, NATS does not see them.
 func TestSysTopicsStayHere(t *testing.T) {
+	t.Parallel()
 	r := start(t, everySecondSys, unrecorded)
 	sub, err := r.nats().SubscribeSync(">")
 	if err != nil {
@@ -78,6 +80,7 @@ func TestSysTopicsStayHere(t *testing.T) {
 
 // TestSysTopicsOff: without an interval there are none.
 func TestSysTopicsOff(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.MQTT.SysInterval = 0 })
 	c := r.connect(mqtt.V5, "c")
 	c.subscribe(0, "$SYS/#")

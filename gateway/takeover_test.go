@@ -13,6 +13,7 @@ import (
 // TestTakeover: a second connection with the same client id ends the first with 0x8E [MQTT-3.1.4-3], whichever transports
 // they use; the session goes on, with its subscriptions, or ends with clean start.
 func TestTakeover(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	var takeovers uint64
 	for _, first := range transports {
@@ -122,6 +123,7 @@ func (r *rig) sockets() (n int) {
 
 // TestConnectDisconnectFlood: thousands of connections that come and go by RST leave nothing; see fault D5.
 func TestConnectDisconnectFlood(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	keeper := r.connect(mqtt.V5, "keeper")
 	var flood sync.WaitGroup

@@ -149,6 +149,7 @@ func TestTalkCloses(t *testing.T) {
 
 // TestTalkFull: a gateway without room for sessions says when to come again.
 func TestTalkFull(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.Session.Max, c.Loops = 1, 1 })
 	r.connect(mqtt.V5, "one")
 	j := r.opens(protocolJSON, "two")

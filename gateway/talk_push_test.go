@@ -26,6 +26,7 @@ func TestFormOnce(t *testing.T) {
 
 // TestFormsMix: payloads of one length and every form, some at once and some after they waited, come as what they are.
 func TestFormsMix(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.Loops = 1 })
 	var all []*talker
 	for i := range 3 {

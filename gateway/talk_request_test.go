@@ -15,6 +15,7 @@ import (
 
 // TestRequestToBackend: an answer in each form, no responders, a timeout, a topic that may not be asked, and too many at once.
 func TestRequestToBackend(t *testing.T) {
+	t.Parallel()
 	inBoth(t, func(t *testing.T, protocol string) {
 		r := start(t, func(c *Config) { c.Limits.RequestsMax = 3 })
 		nc := r.nats()
@@ -75,6 +76,7 @@ func request(nc *nats.Conn, m *nats.Msg) chan asked {
 
 // TestRequestFromBackend: a NATS request reaches devices of every kind, and what they answer reaches only who asked.
 func TestRequestFromBackend(t *testing.T) {
+	t.Parallel()
 	inBoth(t, func(t *testing.T, protocol string) {
 		r := start(t)
 		nc := r.nats()
@@ -137,6 +139,7 @@ func TestRequestFromBackend(t *testing.T) {
 // TestRequestToMQTT: an MQTT 5 device gets the call as Response Topic and answers by PUBLISH at any QoS, with correlation data
 // as it came; one of 3.1.1 sees a message like any other.
 func TestRequestToMQTT(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	nc := r.nats()
 	for qos := range byte(3) {
@@ -184,6 +187,7 @@ func TestRequestToMQTT(t *testing.T) {
 
 // TestForgedCalls: nobody publishes to a NATS subject that no backend of this gateway gave it.
 func TestForgedCalls(t *testing.T) {
+	t.Parallel()
 	r, other := start(t, unrecorded), start(t)
 	nc := r.nats()
 	inbox, err := nc.SubscribeSync("_INBOX.>")
@@ -229,6 +233,7 @@ func TestForgedCalls(t *testing.T) {
 
 // TestNoCall: what JetStream delivers is a message, not a request: an answer would acknowledge it.
 func TestNoCall(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for reply, want := range map[string]bool{
 		"": false, "$JS.ACK.s.c.1.2.3.4.5": false, "_TG.x": false, "a.*": false, "_INBOX.a.b": true, "services.answers": true,
@@ -242,6 +247,7 @@ func TestNoCall(t *testing.T) {
 
 // TestAnswersAreForNATS: the answer to a call may travel in one batch with messages that another shard wants, and is not for it.
 func TestAnswersAreForNATS(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	own := r.ids("own", 0, 1)[0]
 	nosy := r.connect(mqtt.V5, own)

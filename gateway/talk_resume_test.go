@@ -12,6 +12,7 @@ import (
 // TestResume: what was published while the connection was cut, at random places, comes once more it is back: everything, in
 // order, and what may have come before is marked.
 func TestResume(t *testing.T) {
+	t.Parallel()
 	inBoth(t, func(t *testing.T, protocol string) {
 		const total = 1000
 		r := start(t, func(c *Config) { c.Session.QueueCountMax = 2 * total })
@@ -89,6 +90,7 @@ func unhex(v any) string {
 
 // TestSessionTokens: only the right one resumes, and only in time; anything else begins anew.
 func TestSessionTokens(t *testing.T) {
+	t.Parallel()
 	inBoth(t, func(t *testing.T, protocol string) {
 		r := start(t)
 		connect := func(id, token string, resume int) (*talker, bool) {
@@ -158,6 +160,7 @@ func TestSessionTokens(t *testing.T) {
 
 // TestConnected: what connect tells, with every limit; and that nothing works before it.
 func TestConnected(t *testing.T) {
+	t.Parallel()
 	inBoth(t, func(t *testing.T, protocol string) {
 		r := start(t, func(c *Config) { c.Limits.PacketBytesMax, c.MQTT.InflightMax = 123456, 50 })
 		j := r.opens(protocol, "däv ice")

@@ -12,6 +12,7 @@ import (
 
 // TestTalkBoundsBeforeConnect: limits.connect_bytes_max holds for the inflated bytes of who has not connected, too.
 func TestTalkBoundsBeforeConnect(t *testing.T) {
+	t.Parallel()
 	r := start(t, compressing)
 	long := `{"id":1,"op":"connect","token":"` + strings.Repeat("x", 100<<10) + `"}`
 	c, _ := r.dialDeflate("/ws/long", websocket.CompressionNoContextTakeover, protocolJSON)
@@ -24,6 +25,7 @@ func TestTalkBoundsBeforeConnect(t *testing.T) {
 
 // TestTalkAutoSubscribe: a rule with QoS 2 is QoS 1 for a device with commands; its acks end nothing.
 func TestTalkAutoSubscribe(t *testing.T) {
+	t.Parallel()
 	inBoth(t, func(t *testing.T, protocol string) {
 		r := start(t, func(c *Config) {
 			c.AutoSubscribe = []AutoSubscribe{{Clients: "auto", Filter: "auto/{client-id}", QoS: 2}}
@@ -47,6 +49,7 @@ func TestTalkAutoSubscribe(t *testing.T) {
 
 // TestTalkConnectInArray: the answer to connect comes before what the session owes, also in an array.
 func TestTalkConnectInArray(t *testing.T) {
+	t.Parallel()
 	inBoth(t, func(t *testing.T, protocol string) {
 		for _, batch := range []bool{false, true} {
 			r := start(t)
@@ -71,6 +74,7 @@ func TestTalkConnectInArray(t *testing.T) {
 
 // TestTalkDownQoS: the down topic is held to the maximum QoS of the listener.
 func TestTalkDownQoS(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.MQTT.MaxQoS = 0 })
 	j := r.json("down")
 	r.connect(mqtt.V5, "p").publish(0, "devices/down/down", "x")
@@ -81,6 +85,7 @@ func TestTalkDownQoS(t *testing.T) {
 
 // TestTalkRewritesRequests: topic_rewrite holds for the topics of requests.
 func TestTalkRewritesRequests(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.TopicRewrite = []TopicRewrite{{From: "old/+", To: "svc/{client-id}/{1}"}} })
 	nc := r.nats()
 	if _, err := nc.Subscribe("svc.>", func(m *nats.Msg) { _ = m.Respond([]byte(m.Subject)) }); err != nil {
@@ -94,6 +99,7 @@ func TestTalkRewritesRequests(t *testing.T) {
 
 // TestTalkTurns: reading commands is work, so that few bytes that inflate to many of them end the turn of their sender.
 func TestTalkTurns(t *testing.T) {
+	t.Parallel()
 	const n = 8
 	r := start(t, compressing)
 	d := r.openDeflate("/ws/busy", protocolJSON)
@@ -110,6 +116,7 @@ func TestTalkTurns(t *testing.T) {
 
 // TestPlainPayloadBytes: $SYS counts the payloads to WebSocket devices as those to all others.
 func TestPlainPayloadBytes(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	p := r.connect(mqtt.V5, "p")
 	j := r.json("counted")
@@ -127,6 +134,7 @@ func TestPlainPayloadBytes(t *testing.T) {
 
 // TestTalkArrayTurns: an array is no longer a turn than its commands would have one by one; each is carried out once, in order.
 func TestTalkArrayTurns(t *testing.T) {
+	t.Parallel()
 	const filters = 900
 	inBoth(t, func(t *testing.T, protocol string) {
 		r := start(t, func(c *Config) { c.Loops = 1 })
@@ -169,6 +177,7 @@ func TestTalkArrayTurns(t *testing.T) {
 
 // TestTalkArrayWaits: an array for whose rest the uplink has no room goes on where it was.
 func TestTalkArrayWaits(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.Limits.PacketBytesMax = 16 << 20 })
 	back := r.backend(r.nats(), "waits")
 	j := r.json("waits", `"down_qos":0`)

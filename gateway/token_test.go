@@ -39,6 +39,7 @@ func inSeconds(n int) int64 { return time.Now().Unix() + int64(n) }
 
 // TestTokens: with a secret only who shows a good token connects, stays as long as it is good, and is who it says.
 func TestTokens(t *testing.T) {
+	t.Parallel()
 	inBoth(t, func(t *testing.T, protocol string) {
 		r := start(t, withTokens(t))
 		nc := r.nats()
@@ -88,6 +89,7 @@ func TestTokens(t *testing.T) {
 
 // TestTokensLeaveNoOtherDoor: frames alone are refused with 401 where tokens are asked for; MQTT is not concerned.
 func TestTokensLeaveNoOtherDoor(t *testing.T) {
+	t.Parallel()
 	r := start(t, withTokens(t))
 	ctx, cancel := patient()
 	defer cancel()
@@ -116,6 +118,7 @@ func TestTokensLeaveNoOtherDoor(t *testing.T) {
 
 // TestWithoutTokens: one that is shown is not looked at.
 func TestWithoutTokens(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	j := r.opens(protocolJSON, "dev")
 	if a := j.connects(`"token":"whatever"`); a["token_s"] != nil {

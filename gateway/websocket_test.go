@@ -14,6 +14,7 @@ import (
 // TestPacketsAcrossFrames: packets may share a frame and span frames, fragments and control frames between them
 // [MQTT-6.0.0-2], and may come in the same segment as the handshake, before its answer is read.
 func TestPacketsAcrossFrames(t *testing.T) {
+	t.Parallel()
 	for shard := range 2 { // the CONNECT of one of them moves the connection with all that follows it
 		r := start(t)
 		c := r.open(mqtt.V5, r.ws)
@@ -52,6 +53,7 @@ func TestPacketsAcrossFrames(t *testing.T) {
 
 // TestWebSocketSubprotocols: mqtt and mqttv3.1 are answered as offered, on /mqtt and /; see [MQTT-6.0.0-3], [MQTT-6.0.0-4].
 func TestWebSocketSubprotocols(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, path := range []string{"/mqtt", "/", "/mqtt?token=x"} {
 		r.connectOn(r.openWS(mqtt.V5, path, "mqtt"), "a")
@@ -62,6 +64,7 @@ func TestWebSocketSubprotocols(t *testing.T) {
 // TestPlainWebSocket: text and binary up and down, the same id space as MQTT, takeover, and a frame sent without
 // waiting for the handshake.
 func TestPlainWebSocket(t *testing.T) {
+	t.Parallel()
 	for shard := range 2 {
 		r := start(t)
 		nc := r.nats()
@@ -122,6 +125,7 @@ func TestPlainWebSocket(t *testing.T) {
 
 // TestPlainIDs: the id in the path is percent-decoded and must be a topic level.
 func TestPlainIDs(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	nc := r.nats()
 	up, err := nc.SubscribeSync("devices.*.up")
@@ -211,6 +215,7 @@ func TestServerPings(t *testing.T) {
 // TestEcho returns every message as it came, any size up to the limit; larger ones are closed with 1009. Without
 // diagnostics there is no such path.
 func TestEcho(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	c := r.dialWS("/echo")
 	for _, kind := range []websocket.MessageType{websocket.MessageText, websocket.MessageBinary} {
@@ -251,6 +256,7 @@ func TestEcho(t *testing.T) {
 
 // TestCloseHandshake answers a close frame with its code and ends; the device is gone like one that hung up.
 func TestCloseHandshake(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	c := r.dialWS("/ws/polite")
 	if err := c.Close(websocket.StatusNormalClosure, "bye"); err != nil {
@@ -262,6 +268,7 @@ func TestCloseHandshake(t *testing.T) {
 
 // TestAnyListener takes MQTT and WebSocket on one port.
 func TestAnyListener(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, v := range []mqtt.Version{mqtt.V31, mqtt.V311, mqtt.V5} {
 		r.connectOn(r.open(v, r.any), "tcp")
@@ -290,6 +297,7 @@ func TestAnyListener(t *testing.T) {
 
 // TestPlainRetained: a retained message on its down topic reaches a plain device when it connects.
 func TestPlainRetained(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.connect(mqtt.V5, "backend").publish(1, "devices/lamp-9/down", "be green", retained)
 	c := r.dialWS("/ws/lamp-9")
@@ -300,6 +308,7 @@ func TestPlainRetained(t *testing.T) {
 
 // TestPlainPartialLevel: a down topic whose level is more than the client id is heard from the first message on.
 func TestPlainPartialLevel(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *Config) { c.WebSocket.DownTopic = "d/x-{client-id}/down" })
 	nc := r.nats()
 	for shard := range 2 {

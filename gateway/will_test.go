@@ -19,6 +19,7 @@ func will(payload string, delaySec uint32, mods ...func(c *mqtt.ConnectOut)) fun
 // TestWill: every way a connection can end, and whether its will is published [MQTT-3.1.2-8], [MQTT-3.1.2-10],
 // [MQTT-3.14.4-3]. It comes to devices of both shards and to NATS, once.
 func TestWill(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	nc := r.nats()
 	back, err := nc.SubscribeSync("w.x")
@@ -129,6 +130,7 @@ func TestWillDelay(t *testing.T) {
 
 // TestWillRetained: a will may be retained, and carries its properties and expiry.
 func TestWillRetained(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	props := mqtt.AppendUserProperty(mqtt.AppendContentType(nil, []byte("t")), []byte("k"), []byte("v"))
 	c, _ := r.connectOn(r.open(mqtt.V5, r.mqtt), "dies", will("offline", 0, func(c *mqtt.ConnectOut) {
@@ -146,6 +148,7 @@ func TestWillRetained(t *testing.T) {
 
 // TestWillRefused: a will on a topic that no device may publish to is refused at CONNECT; see faults B7 and class 11.
 func TestWillRefused(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for _, topic := range []string{"$SYS/x", "$JS/API/x", "_INBOX/x"} {
 		c := r.open(mqtt.V5, r.mqtt)
