@@ -103,7 +103,7 @@ func TestRetainedBytes(t *testing.T) {
 	r := start(t, func(c *Config) { c.MQTT.RetainedBytesMax = 1000 })
 	c := r.connect(mqtt.V5, "keeper")
 	for i := range 10 {
-		c.publish(1, fmt.Sprint("keep/", i), strings.Repeat("x", 200), retained, func(p *mqtt.PublishOut) { p.HasExpiry, p.ExpirySec = true, 1 })
+		c.publish(1, fmt.Sprint("keep/", i), strings.Repeat("x", 200), retained, func(p *mqtt.PublishOut) { p.HasExpiry, p.ExpirySec = true, 5 })
 	}
 	if n := r.retainedTopics(); n != 4 {
 		t.Errorf("%d topics kept, want 4", n)

@@ -45,7 +45,7 @@ func (w *Who) value(p place) string {
 }
 
 // standsForLevel tells whether a value can be the level of a topic. It has no separator in it when it equals one.
-func standsForLevel(text []byte) bool { return len(text) > 0 && bytes.IndexAny(text, "+#\x00") < 0 }
+func standsForLevel(text []byte) bool { return len(text) > 0 && !bytes.ContainsAny(text, "+#\x00") }
 
 // where is how a person finds the rule.
 func (r *Rule) where(i int) string {
