@@ -126,7 +126,7 @@ func Test_v5_MQTT_3_1_2_27(t *testing.T) {
 // and small, of each QoS, some not sent at all. The payload tells the topic.
 func Test_v5_MQTT_3_3_2_8_Out(t *testing.T) {
 	t.Parallel()
-	r := start(t, func(c *Config) { c.MQTT.TopicAliasOutMax = 5 })
+	r := start(t, memoryOnly, func(c *Config) { c.MQTT.TopicAliasOutMax = 5 })
 	seed := rand.Uint64()
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	p := r.connect(mqtt.V5, "p")
@@ -161,7 +161,7 @@ func Test_v5_MQTT_3_3_2_8_Out(t *testing.T) {
 // A client must accept every alias from 1 to its maximum, and so each of them is put to use.
 func Test_v5_MQTT_3_3_2_10(t *testing.T) {
 	t.Parallel()
-	r := start(t, func(c *Config) { c.MQTT.TopicAliasOutMax = 255 })
+	r := start(t, memoryOnly, func(c *Config) { c.MQTT.TopicAliasOutMax = 255 })
 	a := r.takes("tcp", "a", 255)
 	a.subscribe(0, "alias/#")
 	a.hears(r.connect(mqtt.V5, "p"), 1, inTurn(255, 2)...)
