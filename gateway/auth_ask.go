@@ -147,18 +147,24 @@ func (s *shard) takeGrant(d *device, q *inquiry, a auth.Answer, anonymous bool) 
 	case a.Verdict == auth.Deny:
 		return refusalOf(a.Refusal)
 	}
+	expiresSec, ended := s.endOf(a)
+	if ended {
+		return refusedUnauthorized
+	}
 	w := d.known()
 	w.user, w.tenant, w.clientID, w.rules = cmp.Or(a.User, q.username), a.Tenant, a.ClientID, q.rules
-	w.standing = a.Standing
-	if a.ExpiresSec != 0 {
-		left := a.ExpiresSec - time.Now().Unix()
-		if left <= 0 {
-			return refusedUnauthorized
-		}
-		w.expiresSec = s.loop.NowSec() + uint32(min(left, tokenSecMax))
-	}
+	w.standing, w.expiresSec = a.Standing, expiresSec
 	d.more.user = []byte(w.user)
 	return refusedNot
+}
+
+// endOf is when an answer ends by the loop's clock, 0: never; or it has ended.
+func (s *shard) endOf(a auth.Answer) (sec uint32, ended bool) {
+	if a.ExpiresSec == 0 {
+		return 0, false
+	}
+	left := a.ExpiresSec - time.Now().Unix()
+	return s.loop.NowSec() + uint32(min(max(left, 0), tokenSecMax)), left <= 0
 }
 
 // refusalOf is what a device is told that a chain refuses.

@@ -172,6 +172,10 @@ const tokenSecMax = 10 * 365 * 24 * 3600
 
 // onRefresh takes a newer token. A wrong one leaves the old one in force.
 func (s *shard) onRefresh(c *epoll.Conn, d *device, cmd *command.Command) {
+	if s.gw.tokens == nil && s.doorOf(c).chain != nil {
+		s.askAgain(c, d, cmd)
+		return
+	}
 	if s.gw.tokens == nil {
 		s.fail(c, d, cmd, command.ErrUnsupported)
 		return

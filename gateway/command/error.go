@@ -27,6 +27,7 @@ var (
 	ErrQuota        = &Error{Code: "quota", Message: "too many subscriptions"}
 	ErrRetain       = &Error{Code: "retain_unavailable", Message: "retained messages are switched off"}
 	ErrUnauthorized = &Error{Code: "unauthorized", Message: "the token is missing, wrong, expired or of another client"}
+	ErrAskedLater   = &Error{Code: "unavailable", Message: "who is asked about tokens can't tell now", Temporary: true, RetryMS: 5000}
 	ErrForbidden    = &Error{Code: "forbidden", Message: "this device may not do that: see the permissions of the gateway"}
 	ErrUnsupported  = &Error{Code: "unsupported", Message: "this gateway has no tokens"}
 	ErrTooMany      = &Error{Code: "too_many_requests", Message: "too many requests are unanswered", Temporary: true, RetryMS: 1000}
