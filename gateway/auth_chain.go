@@ -75,6 +75,7 @@ type door struct {
 type doors struct {
 	byListener []door
 	links      []*link
+	settings   []*link // auth.scram_file and auth.jwt_secret_file, which are in no chain
 	files      []*authFile
 	throttle   *chain.Throttle
 	chained    bool // some listener has a chain

@@ -10,6 +10,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/tidegate/tidegate/epoll"
+	"github.com/tidegate/tidegate/gateway/auth"
+	"github.com/tidegate/tidegate/gateway/auth/chain"
 )
 
 // What chains go by may change while the gateway runs: files, and the keys of key servers. Answers that were remembered are forgotten then, and who came
@@ -31,6 +33,12 @@ func newAuthFile(name, setting string) (*authFile, error) {
 		return nil, fmt.Errorf("%s: needs the name of a file", setting)
 	}
 	return &authFile{name: name, setting: setting}, nil
+}
+
+// follow has a file looked after that is in no chain.
+func (ds *doors) follow(f *authFile, by auth.Provider) {
+	f.link = &link{Link: chain.NewLink(by, chain.Settings{}), name: f.setting}
+	ds.settings, ds.files = append(ds.settings, f.link), append(ds.files, f)
 }
 
 // read loads the file unless it is the one that was loaded.

@@ -39,10 +39,11 @@ func (g *Gateway) openMethods() error {
 	if g.cfg.Auth.SCRAMFile == "" {
 		return nil
 	}
-	m, _, err := openUsers(g.cfg.Auth.SCRAMFile, "auth.scram_file")
+	m, f, err := openUsers(g.cfg.Auth.SCRAMFile, "auth.scram_file")
 	if err != nil {
 		return err
 	}
+	g.doors.follow(f, m)
 	g.methods[m.Name()] = offer{Method: m}
 	return nil
 }

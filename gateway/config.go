@@ -82,7 +82,7 @@ type NATSTLS struct {
 // Auth says who may connect.
 type Auth struct {
 	Anonymous string `yaml:"anonymous" doc:"where devices may connect without credentials: loopback, anywhere, or nobody (every device has to authenticate)"`
-	SCRAMFile string `yaml:"scram_file" doc:"users of the MQTT 5 method SCRAM-SHA-256 at listeners without a chain, a line each as gateway scram prints it; read at the start; empty for none"`
+	SCRAMFile string `yaml:"scram_file" doc:"users of the MQTT 5 method SCRAM-SHA-256 at listeners without a chain, a line each as gateway scram prints it; read again when it changes; empty for none"`
 
 	Chain        string         `yaml:"chain" doc:"chain of auth.chains that says who a device is, unless its listener names another; none for none"`
 	Chains       []AuthProvider `yaml:"chains" doc:"who is asked about a device that connects, in this order; the first that knows it decides"`
@@ -94,7 +94,7 @@ type Auth struct {
 	DenyTime     time.Duration  `yaml:"deny_time" doc:"how long any other answer is remembered, unless it says so itself; 0 for not at all"`
 	SessionOwner bool           `yaml:"session_owner" doc:"a session belongs to the user that made it: others with its client id are refused with 0x87"`
 
-	JWTSecretFile string `yaml:"jwt_secret_file" doc:"file with the HS256 secret, 32 bytes or more, of the tokens that plain WebSocket devices must show; empty for no tokens"`
+	JWTSecretFile string `yaml:"jwt_secret_file" doc:"file with the HS256 secret, 32 bytes or more, of the tokens that plain WebSocket devices must show; read again when it changes; empty for no tokens"`
 }
 
 // MQTT holds what CONNACK promises and what clients are held to.

@@ -143,7 +143,7 @@ var metricTable = []struct {
 	{"gateway_connects_total", "Devices that got a session, or were refused one.", []string{"result"}},
 	{"gateway_authentications_total", "Authentications with a method by result, and connects that lacked one.", []string{"result"}},
 	{"gateway_auth_answers_total", "Answers about devices by who is asked in a chain (as CHAIN/NUMBER/TYPE): allow, deny, pass, failed (could not tell), cached, shared (one question for more than one device), busy (too many waited) and spared (its breaker was open).", []string{"provider", "result"}},
-	{"gateway_auth_reloads_total", "Files and key sets of those in a chain that were read after the start: loaded (something had changed), same, and failed (what was there holds).", []string{"provider", "result"}},
+	{"gateway_auth_reloads_total", "Files and key sets of those in a chain, auth.scram_file and auth.jwt_secret_file, that were read after the start: loaded (something had changed), same, and failed (what was there holds).", []string{"provider", "result"}},
 	{"gateway_auth_waiting", "Devices that wait for one of a chain.", []string{"provider"}},
 	{"gateway_auth_breaker_open", "1 while one of a chain is not asked, as it failed several times in succession.", []string{"provider"}},
 	{"gateway_auth_longest_seconds", "Longest time to an answer since the start.", []string{"provider"}},

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"slices"
+
 	"github.com/tidegate/tidegate/gateway/auth"
 	"github.com/tidegate/tidegate/gateway/auth/chain"
 )
@@ -39,12 +41,14 @@ func (e emitter) chains(s *snapshot, g *Gateway) {
 		if st.Open {
 			open = 1
 		}
-		for result := range l.reloads {
-			e.counter("gateway_auth_reloads_total", float64(l.reloads[result].Load()), l.name, reloadLabels[result])
-		}
 		e.gauge("gateway_auth_waiting", float64(st.Waiting), l.name)
 		e.gauge("gateway_auth_breaker_open", open, l.name)
 		e.gauge("gateway_auth_longest_seconds", st.Slowest.Seconds(), l.name)
+	}
+	for _, l := range slices.Concat(links, g.doors.settings) {
+		for result := range l.reloads {
+			e.counter("gateway_auth_reloads_total", float64(l.reloads[result].Load()), l.name, reloadLabels[result])
+		}
 	}
 	byAddress, byName := g.doors.throttle.Throttled()
 	e.counter("gateway_auth_throttled_total", float64(byAddress), "address")

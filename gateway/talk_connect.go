@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/tidegate/tidegate/epoll"
@@ -136,33 +135,42 @@ func (g *Gateway) openTokens() error {
 	if file == "" {
 		return nil
 	}
-	text, err := os.ReadFile(file)
+	f, err := newAuthFile(file, "auth.jwt_secret_file")
 	if err != nil {
-		return fmt.Errorf("auth.jwt_secret_file: %w; write a secret into it, or leave the setting out to let devices in without tokens", err)
+		return err
 	}
-	keys, err := auth.SecretKey(text)
-	if err != nil {
-		return fmt.Errorf("auth.jwt_secret_file: %s: %w", file, err)
+	tokens := auth.NewJWT(&auth.Keys{}, auth.JWTOptions{}, false)
+	f.load = func(text []byte) error {
+		keys, err := auth.SecretKey(text)
+		if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		tokens.SetKeys(keys)
+		return nil
 	}
-	g.tokens = auth.NewJWT(keys, auth.JWTOptions{}, false)
+	if _, err := f.read(); err != nil {
+		return fmt.Errorf("%w; write a secret into it, or leave the setting out to let devices in without tokens", err)
+	}
+	g.tokens = tokens
+	g.doors.follow(f, tokens)
 	return nil
 }
 
 // authorize checks the token of a device; leftSec is how long it is good for.
 func (s *shard) authorize(d *device, id []byte, token string) (leftSec uint32, ok bool) {
 	now := time.Now().Unix()
-	claims, err := s.gw.tokens.Check(token, now)
-	if err != nil || claims.ClientID != string(id) {
+	a, _ := s.gw.tokens.Ask(&auth.Request{Password: []byte(token), HasPassword: true}, now)
+	if a.Verdict != auth.Allow || a.ClientID != string(id) {
 		return 0, false
 	}
-	rules, err := compileRules(claims.Rules)
+	rules, err := compileRules(a.Rules)
 	if err != nil {
 		return 0, false
 	}
-	leftSec = uint32(min(claims.ExpiresSec-now, tokenSecMax))
-	d.more.user = []byte(claims.User)
+	leftSec = uint32(min(a.ExpiresSec-now, tokenSecMax))
+	d.more.user = []byte(a.User)
 	w := d.known()
-	w.user, w.tenant, w.rules = claims.User, claims.Tenant, rules
+	w.user, w.tenant, w.rules, w.standing = a.User, a.Tenant, rules, a.Standing
 	d.more.talk.tokenSec = s.loop.NowSec() + leftSec
 	return leftSec, true
 }

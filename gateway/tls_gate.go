@@ -92,23 +92,6 @@ func (x *tlsGate) close() {
 	}
 }
 
-// Reloads tells whether there are files that Reload reads.
-func (g *Gateway) Reloads() bool {
-	return g.tls != nil || len(g.doors.files) > 0 || g.cfg.ACL.File != ""
-}
-
-// Reload reads the files of TLS again, which are certificates, authorities and revocation lists, those of auth.chains, and acl.file. What cannot be used is
-// logged, and leaves a listener, a chain or all devices with what they have. Devices stay connected, but those whose certificate is revoked, that came in by
-// what has gone from a chain, or that new rules take something from. It may be
-// called from any goroutine while Run runs.
-func (g *Gateway) Reload() {
-	if g.tls != nil {
-		g.tls.reload(func(*tlsDoor) bool { return true })
-	}
-	g.reloadFiles(func(*authFile) bool { return true })
-	g.reloadRules(true)
-}
-
 // look reads the files of the doors whose files have changed and come to rest.
 func (x *tlsGate) look() {
 	changed := map[*tlsDoor]bool{}

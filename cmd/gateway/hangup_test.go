@@ -77,3 +77,24 @@ func TestHangup(t *testing.T) {
 		t.Errorf("%v\n%s", err, s.stderr.String())
 	}
 }
+
+// TestHangupOfNothing: SIGHUP does not end a gateway that has no files to read again; one line tells of it.
+func TestHangupOfNothing(t *testing.T) {
+	t.Parallel()
+	s := startGateway(t, binary(t))
+	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	if _, code := login(t, strings.TrimPrefix(s.ready.Listeners[0], "mqtt://"), "anna", "any"); code != 0 {
+		t.Errorf("CONNACK %d", code)
+	}
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cmd.Wait(); err != nil {
+		t.Errorf("%v\n%s", err, s.stderr.String())
+	}
+	if n := strings.Count(s.stderr.String(), "what can be read again was read"); n != 1 {
+		t.Errorf("%d lines tell of it:\n%s", n, s.stderr.String())
+	}
+}

@@ -61,7 +61,7 @@ the file when --config does not. gateway config print --origin shows what is in 
 
 Exit codes: 0 stopped cleanly · 1 failure while starting or running · 2 wrong configuration or arguments.
 Signals: SIGTERM and SIGINT send the devices away at a pace and stop; a second one stops at once.
-SIGHUP reads certificates, password files, the keys of tokens and rules again; the gateway looks after them by itself as well.`
+SIGHUP reads certificates, users, secrets, the keys of tokens and rules again; the gateway looks after them by itself as well.`
 
 func newRoot(environ []string) *cobra.Command {
 	root := &cobra.Command{

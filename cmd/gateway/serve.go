@@ -22,6 +22,8 @@ func serve(l *loaded, stdout, stderr io.Writer) error {
 	log := newLogger(l.config.Log, lines, isTerminal(stderr))
 	// A log collector or a reader of the ready event that goes away must not take the devices' connections with it.
 	signal.Ignore(syscall.SIGPIPE)
+	hangups := make(chan os.Signal, 1) // SIGHUP never ends it, not even before there is anything to read again
+	signal.Notify(hangups, syscall.SIGHUP)
 
 	release, err := checkPorts(&l.config)
 	if err != nil {
@@ -48,9 +50,11 @@ func serve(l *loaded, stdout, stderr io.Writer) error {
 	if err != nil {
 		return &runtimeError{err}
 	}
-	if g.Reloads() {
-		reloadOnHangup(g.Reload)
-	}
+	go func() {
+		for range hangups {
+			g.Reload()
+		}
+	}()
 	r := newReady(l, g.Addrs(), time.Since(started))
 	if isTerminal(stdout) {
 		r.writeBanner(stdout)
@@ -75,17 +79,6 @@ func stopOnSignal(stop, flush func(), log zerolog.Logger) {
 		log.Warn().Stringer("signal", <-signals).Msg("stopped before the drain was done")
 		flush()
 		os.Exit(exitRuntime)
-	}()
-}
-
-// reloadOnHangup calls reload at every SIGHUP, which ends the process otherwise.
-func reloadOnHangup(reload func()) {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGHUP)
-	go func() {
-		for range signals {
-			reload()
-		}
 	}()
 }
 

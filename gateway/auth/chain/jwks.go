@@ -81,6 +81,9 @@ func (j *JWKS) Run(ctx context.Context, told func(changed bool, err error)) {
 	}
 }
 
+// Refresh has the keys fetched now; Run's told hears what came of it. It does not wait.
+func (j *JWKS) Refresh() { j.fetch() }
+
 // Name is part of auth.Provider.
 func (j *JWKS) Name() string { return "jwt" }
 
