@@ -16,7 +16,7 @@ import (
 
 // patience is how long a test waits for what must come; it is long because the machine may be busy, and costs nothing
 // when all is well.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // got is one packet that a client received, with its own copy of everything.
 type got struct {

@@ -51,7 +51,7 @@ func TestPresence(t *testing.T) {
 // TestPresenceIsBounded: a thousand are named, all are counted; a device has so many questions under way.
 func TestPresenceIsBounded(t *testing.T) {
 	t.Parallel()
-	r := start(t, func(c *Config) { c.Limits.RequestsMax = 2 })
+	r := start(t, unrecorded, func(c *Config) { c.Limits.RequestsMax = 2 })
 	j := r.json("asks")
 	j.asks(`{"id":2,"op":"subscribe","filter":"crowd"}`, `{"id":2,"ok":true}`)
 	for i := range presentNamed + 10 {

@@ -72,7 +72,7 @@ func startLogging(t *testing.T, log io.Writer, mods ...func(c *Config)) *rig {
 		select {
 		case err := <-ended:
 			return err
-		case <-time.After(30 * time.Second):
+		case <-time.After(patience):
 			t.Fatal("the gateway does not stop")
 			return nil
 		}
@@ -140,7 +140,7 @@ func (r *rig) dial(addr string) net.Conn {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	return c
 }
 
@@ -162,7 +162,7 @@ func (r *rig) sum() snapshot {
 // eventually waits until f holds; it asks the real state, so that it need not guess how long things take.
 func (r *rig) eventually(what string, f func() bool) {
 	r.t.Helper()
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(patience)
 	for !f() {
 		if time.Now().After(deadline) {
 			r.t.Fatalf("never happened: %s", what)

@@ -12,7 +12,7 @@ import (
 // the group reaches a member that stays.
 func TestSharedChurn(t *testing.T) {
 	t.Parallel()
-	const messages, rounds = 1500, 12
+	const messages, rounds = 600, 12
 	r := sharing(t, "round-robin", func(c *Config) { c.MQTT.InflightMax, c.Session.QueueCountMax = 20, 10_000 })
 	var stays []*client
 	for shard := range 3 {

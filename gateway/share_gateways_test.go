@@ -11,11 +11,11 @@ import (
 	"github.com/tidegate/tidegate/gateway/mqtt"
 )
 
-// TestSharedAcrossGateways: devices on two gateways and a NATS service are one group: each of 3,000 messages, of devices and of backends, goes to one of
+// TestSharedAcrossGateways: devices on two gateways and a NATS service are one group: each of 1,200 messages, of devices and of backends, goes to one of
 // them, all get some, and when one gateway goes the others have the rest.
 func TestSharedAcrossGateways(t *testing.T) {
 	t.Parallel()
-	const messages = 3000
+	const messages = 1200
 	s := bustest.Start(t)
 	a, b := two(t, s)
 	nc := s.Conn(t)

@@ -97,7 +97,7 @@ func TestNeverReads(t *testing.T) {
 // gateway of room in larger steps only; it is closed like one that never reads; see D3.
 func TestReadsOneByteAtATime(t *testing.T) {
 	t.Parallel()
-	r := start(t, short, func(c *Config) { c.Limits.BatchBytesMax = 64 << 10 })
+	r := start(t, memoryOnly, short, func(c *Config) { c.Limits.BatchBytesMax = 64 << 10 })
 	w := r.witness()
 	slow := r.connect(mqtt.V5, "slow")
 	slow.subscribe(0, "flood")

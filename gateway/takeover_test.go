@@ -43,7 +43,7 @@ func TestTakeover(t *testing.T) {
 // TestTakeoverStorm hammers one client id from 8 goroutines. Exactly one connection survives, and nothing of the others
 // is left: no socket, no session, no goroutine.
 func TestTakeoverStorm(t *testing.T) {
-	const workers, each = 8, 250
+	const workers, each = 8, 80
 	r := start(t)
 	keeper := r.connect(mqtt.V5, "keeper") // somebody else, who must not notice
 	r.eventually("JetStream has begun to copy what is recorded", func() bool {

@@ -72,7 +72,7 @@ func TestTurnsBound(t *testing.T) {
 // one has it; and it stays with who comes last.
 func TestTakeoverStormOfTwo(t *testing.T) {
 	t.Parallel()
-	const workers, each = 6, 60
+	const workers, each = 6, 30
 	a, b := twoDurable(t, bustest.Start(t))
 	var storm sync.WaitGroup
 	for w := range workers {
