@@ -61,7 +61,7 @@ func (s *shard) inquired(c *epoll.Conn, d *device, show func(r *auth.Request)) (
 		return q.refused, q.here
 	}
 	door, who := s.doorOf(c), d.known()
-	r := &auth.Request{Listener: door.listener, Addr: s.peerOf(c, d), Peer: who.tls}
+	r := &auth.Request{Listener: door.listener, Addr: s.peerOf(c, d), Peer: who.tls, Tenant: d.tenantName()}
 	show(r)
 	q := &inquiry{of: c.Handle(), username: r.Username, clientID: r.ClientID, presented: r.HasPassword}
 	who.inquiry, d.awaits = q, true
@@ -84,6 +84,9 @@ func (s *shard) answered(q *inquiry, a auth.Answer) {
 		return
 	}
 	q.refused = s.takeGrant(d, q, a, s.doorOf(c).anonymous && !q.presented)
+	if q.refused == refusedNot && s.gw.tenants != nil {
+		q.refused = s.assignTenant(c, d)
+	}
 	chained := s.doorOf(c).chain != nil
 	switch {
 	case !chained:
@@ -93,7 +96,7 @@ func (s *shard) answered(q *inquiry, a auth.Answer) {
 		s.count.chainAnswers[chainRefused]++
 	}
 	if id := d.idOr([]byte(q.clientID)); chained && q.refused == refusedNot && len(id) > 0 && s.guards() && s.gw.durable.keepsSessions() {
-		s.lookUp(d, q, id)
+		s.lookUp(d, q, d.tenant().idIn(id))
 		return
 	}
 	s.goOn(c, d, q)
@@ -128,6 +131,7 @@ func (s *shard) goOn(c *epoll.Conn, d *device, q *inquiry) {
 	switch {
 	case d.loggingIn():
 		s.reconnect(c, d)
+	case d.wire >= wirePlain && q.refused == refusedNot && s.goesHome(c, d, d.more.clientID):
 	case d.wire == wirePlain:
 		s.openPlain(c, d)
 	}
@@ -242,6 +246,10 @@ func reasonOfRefusal(r refusal) reason {
 		return reasonAuthUnavailable
 	case refusedAuthBusy:
 		return reasonAuthBusy
+	case refusedTenantFull:
+		return reasonFull
+	case refusedTenantRate:
+		return reasonConnectRate
 	}
 	return reasonNotAuthorized
 }

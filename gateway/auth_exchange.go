@@ -154,11 +154,7 @@ func (s *shard) admits(c *epoll.Conn, d *device, p *mqtt.Packet) bool {
 		refused = refusedOtherID
 	default:
 		id = d.idOr(id)
-		if to := s.gw.home(id); len(id) > 0 && to != s {
-			s.sendHome(c, d, to)
-			return false
-		}
-		return true
+		return len(id) == 0 || !s.goesHome(c, d, id)
 	}
 	s.turnDown(c, d, refused)
 	return false
@@ -182,7 +178,7 @@ func (s *shard) onAuth(c *epoll.Conn, d *device, p *mqtt.Packet) bool {
 		s.close(c, d, reasonAuthMethod)
 		return false
 	case p.Reason == mqtt.ReAuthenticate && l.exchange == nil:
-		l.exchange = l.method.Begin([]byte(d.sess.ClientID()))
+		l.exchange = l.method.Begin([]byte(d.clientID()))
 	case p.Reason != mqtt.ContinueAuthentication || l.exchange == nil:
 		s.close(c, d, reasonProtocol)
 		return false
@@ -209,7 +205,7 @@ func (s *shard) onAuth(c *epoll.Conn, d *device, p *mqtt.Packet) bool {
 // regrant takes what a re-authentication has granted. The session is not handed on to another user, tenant or client id.
 func (s *shard) regrant(d *device, a auth.Answer) bool {
 	w := d.who()
-	if a.User != string(d.user()) || a.Tenant != w.tenant || a.ClientID != "" && a.ClientID != d.sess.ClientID() || !a.Standing.Holds() {
+	if a.User != string(d.user()) || a.Tenant != w.tenant || a.ClientID != "" && a.ClientID != d.clientID() || !a.Standing.Holds() {
 		return false
 	}
 	w.standing = a.Standing

@@ -19,7 +19,7 @@ func (s *shard) askAgain(c *epoll.Conn, d *device, cmd *command.Command) {
 	}
 	door, w, id := s.doorOf(c), d.known(), cmd.ID
 	r := &auth.Request{
-		Listener: door.listener, Addr: s.peerOf(c, d), Peer: w.tls, Protocol: "plain", ClientID: d.sess.ClientID(),
+		Listener: door.listener, Addr: s.peerOf(c, d), Peer: w.tls, Protocol: "plain", ClientID: d.clientID(), Tenant: d.tenantName(),
 		Password: []byte(cmd.Token), HasPassword: cmd.Token != "",
 	}
 	q := &inquiry{of: c.Handle(), clientID: r.ClientID, presented: r.HasPassword}
@@ -67,7 +67,7 @@ func (s *shard) renew(d *device, q *inquiry, a auth.Answer) *command.Error {
 		return command.ErrAskedLater
 	case a.Verdict != auth.Allow || !a.Standing.Holds():
 		return command.ErrUnauthorized
-	case cmp.Or(a.User, q.username) != w.user || a.Tenant != w.tenant || a.ClientID != "" && a.ClientID != d.sess.ClientID():
+	case cmp.Or(a.User, q.username) != w.user || a.Tenant != w.tenant || a.ClientID != "" && a.ClientID != d.clientID():
 		return command.ErrUnauthorized
 	}
 	expiresSec, ended := s.endOf(a)

@@ -23,7 +23,7 @@ type AutoSubscribe struct {
 // autoSubscribe makes the subscriptions that the configuration has for a device, as if it had sent one SUBSCRIBE. It is called
 // when CONNACK and what was in flight are on their way.
 func (s *shard) autoSubscribe(c *epoll.Conn, d *device) {
-	id := d.sess.ClientID()
+	id := d.clientID()
 	s.filters = s.filters[:0]
 	for i := range s.cfg.AutoSubscribe {
 		rule := &s.cfg.AutoSubscribe[i]
@@ -54,6 +54,7 @@ func (s *shard) autoSubscribe(c *epoll.Conn, d *device) {
 		s.close(c, d, reasonNotAuthorized)
 		return
 	}
+	s.takeFilters(d)
 	s.event = session.Event{Kind: session.Subscribe, PacketID: 1, Filters: s.filters}
 	s.out.Reset()
 	d.sess.Step(s.loop.NowSec(), &s.event, &s.out)

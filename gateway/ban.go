@@ -11,7 +11,6 @@ import (
 
 	"github.com/tidegate/tidegate/bus"
 	"github.com/tidegate/tidegate/epoll"
-	"github.com/tidegate/tidegate/gateway/mqtt"
 )
 
 // BansCfg says who is kept out.
@@ -295,8 +294,8 @@ func (s *shard) banned(client []byte, said []byte, d *device) bool {
 }
 
 // keepOut refuses the CONNECT of a device that is banned; false: it is not.
-func (s *shard) keepOut(c *epoll.Conn, d *device, q *mqtt.Connect) bool {
-	if !s.banned(q.ClientID, q.Username, d) {
+func (s *shard) keepOut(c *epoll.Conn, d *device, client, said []byte) bool {
+	if !s.banned(client, said, d) {
 		return false
 	}
 	s.refuse(c, d, refusedBanned.code(), refusedBanned.text())

@@ -32,6 +32,8 @@ type Bounds struct {
 	ServerReference          string `yaml:"server_reference" doc:"mqtt.server_reference of this listener"`
 	Proxy                    string `yaml:"proxy" doc:"proxy.header of this listener"`
 
+	Tenant string `yaml:"tenant" doc:"name of the tenant whose devices come through this listener; empty for those that it tells otherwise"`
+
 	Auth string `yaml:"auth" doc:"auth.chain of this listener"`
 
 	ACLDefault string `yaml:"acl_default" doc:"acl.default of this listener"`

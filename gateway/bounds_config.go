@@ -50,6 +50,8 @@ func boundPath(name string) string {
 		return "proxy.header"
 	case "packet_bytes_max", "connections_max", "connect_rate", "connect_burst", "packet_rate", "byte_rate", "deliver_rate", "rate_burst", "rate_policy", "connection_time":
 		return "limits." + name
+	case "tenant":
+		return "tenants"
 	case "auth":
 		return "auth.chain"
 	case "client_certs", "client_ca":

@@ -28,6 +28,8 @@ type Config struct {
 	Durable   Durable       `yaml:"durable" doc:"what QoS 1 and 2 mean, and what outlives this process"`
 	Presence  PresenceCfg   `yaml:"presence" doc:"what backends see of who is connected"`
 
+	Tenants []TenantCfg `yaml:"tenants" doc:"fleets that share the gateway and know nothing of each other"`
+
 	Proxy Proxy `yaml:"proxy" doc:"load balancers in front that tell the devices' own addresses"`
 
 	AutoSubscribe []AutoSubscribe `yaml:"auto_subscribe" doc:"subscriptions that devices get as they connect"`
@@ -262,6 +264,7 @@ func (c *Config) Validate() []*FieldError {
 	}
 	c.validateTLS(&v)
 	c.validateListeners(&v)
+	c.validateTenants(&v)
 	c.validateProxies(&v)
 	c.validateNATS(&v)
 	c.validateRanges(&v)
@@ -334,6 +337,7 @@ func (c *Config) validateListeners(v *validator) {
 		b := c.listenerBounds(v, path, l)
 		c.expectProxy(v, path, &b)
 		c.validateChain(v, path+".auth", b.Auth)
+		c.validateTenant(v, path+".tenant", b.Tenant)
 		c.validateTLSListener(v, path, l, &b)
 		if c.Auth.Anonymous == "loopback" && !l.Addr.Addr().IsLoopback() && b.Auth == noChain && !b.provesDevices(l) {
 			v.add(path, l.String()+" lets anybody on the network in, as devices log in without credentials",

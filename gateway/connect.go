@@ -19,14 +19,16 @@ func (s *shard) onFirstPacket(c *epoll.Conn, d *device, packet []byte) (ok bool)
 		s.close(c, d, reasonProtocol)
 		return false
 	}
+	tenanted := refusedNot
+	if s.gw.tenants != nil {
+		tenanted = s.assignTenant(c, d)
+	}
 	if id, _, whole := mqtt.PeekClientID(packet); whole && !d.unwelcome {
-		id = d.idOr(id)
-		if to := s.gw.home(id); len(id) > 0 && to != s {
-			s.sendHome(c, d, to)
+		if id = d.idOr(id); len(id) > 0 && s.goesHome(c, d, id) {
 			return false
 		}
 	}
-	if id, _, whole := mqtt.PeekClientID(packet); whole && !d.unwelcome && s.waitsOut(c, d, id) {
+	if id, _, whole := mqtt.PeekClientID(packet); whole && !d.unwelcome && s.waitsOut(c, d, d.tenant().idIn(id)) {
 		return false
 	}
 	s.count.packetsIn[mqtt.TypeConnect]++
@@ -43,6 +45,9 @@ func (s *shard) onFirstPacket(c *epoll.Conn, d *device, packet []byte) (ok bool)
 	if refused == refusedNot {
 		refused = s.boundsOf(c).refuseWill(&s.packet.Connect)
 	}
+	if refused == refusedNot {
+		refused = tenanted
+	}
 	if refused != refusedNot {
 		s.refuse(c, d, refused.code(), refused.text())
 		return false
@@ -51,7 +56,7 @@ func (s *shard) onFirstPacket(c *epoll.Conn, d *device, packet []byte) (ok bool)
 		s.turnAway(c, d)
 		return false
 	}
-	if s.keepOut(c, d, &s.packet.Connect) {
+	if s.keepOut(c, d, d.tenant().idIn(s.packet.Connect.ClientID), s.packet.Connect.Username) {
 		return false
 	}
 	if s.packet.Version == mqtt.V5 && s.packet.Props.Has(mqtt.PropAuthMethod) {
@@ -135,8 +140,8 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	q := &p.Connect
 	now := s.loop.NowSec()
 	assigned := len(q.ClientID) == 0
-	if assigned {
-		q.ClientID = s.idFor(c, d)
+	if !s.nameIt(c, d, q) {
+		return
 	}
 	in := s.asked(c, p)
 	asked := in.ExpirySec
@@ -147,20 +152,11 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	var will session.Will
 	if q.HasWill {
 		s.fillWill(&will, d, p)
-		if r := s.checkWillTopic(will.Message.Topic); r != refusedNot {
-			s.refuse(c, d, r.code(), r.text())
-			return
-		}
-		in.Will = &will
-		if s.restricts && !s.permitWill(c, d, q.ClientID, &in) {
+		if in.Will = &will; !s.takeWill(c, d, q, &in) {
 			return
 		}
 	}
-	if !s.owns(d, q.ClientID) {
-		s.turnDown(c, d, refusedOwner)
-		return
-	}
-	if s.keepOut(c, d, q) || s.keepFlapping(c, d, q) { // by the name it has proved
+	if !s.mayHave(c, d, q) {
 		return
 	}
 	var record *opening
@@ -210,6 +206,53 @@ func (s *shard) connect(c *epoll.Conn, d *device, p *mqtt.Packet) {
 	}
 }
 
+// nameIt gives the device its client id as it is inside; false: CONNECT was refused.
+func (s *shard) nameIt(c *epoll.Conn, d *device, q *mqtt.Connect) bool {
+	if len(q.ClientID) == 0 {
+		q.ClientID = s.idFor(c, d)
+	} else {
+		q.ClientID = d.tenant().idIn(q.ClientID)
+	}
+	if !s.knowsID(d, q.ClientID) {
+		s.refuse(c, d, refusedTenantID.code(), refusedTenantID.text())
+		return false
+	}
+	return true
+}
+
+// takeWill holds the will of a CONNECT against all that it has to keep to; false: CONNECT was refused.
+func (s *shard) takeWill(c *epoll.Conn, d *device, q *mqtt.Connect, in *session.Connect) bool {
+	m := &in.Will.Message
+	r := s.checkWillTopic(m.Topic)
+	switch {
+	case r != refusedNot:
+	case s.restricts && !s.permitWill(c, d, q.ClientID, in):
+		return false
+	case in.Will != nil && s.gw.tenants != nil && s.inward(d, m) != refusedNot:
+		r = refusedDeniedWill
+	}
+	if r != refusedNot {
+		s.refuse(c, d, r.code(), r.text())
+	}
+	return r == refusedNot
+}
+
+// mayHave tells whether a device may have the session of its client id, or a new one; false: CONNECT was refused.
+func (s *shard) mayHave(c *epoll.Conn, d *device, q *mqtt.Connect) bool {
+	if !s.owns(d, q.ClientID) {
+		s.turnDown(c, d, refusedOwner)
+		return false
+	}
+	if s.keepOut(c, d, q.ClientID, q.Username) || s.keepFlapping(c, d, q) { // by the name it has proved
+		return false
+	}
+	if r := s.takeTenantPlace(d, q.ClientID); r != refusedNot {
+		s.refuse(c, d, r.code(), r.text())
+		return false
+	}
+	return true
+}
+
 // evict closes the connection that had the session before [MQTT-3.1.4-3]; false: there is none.
 func (s *shard) evict(owner uint64) bool {
 	if owner == 0 {
@@ -229,7 +272,7 @@ func (s *shard) fillWill(w *session.Will, d *device, p *mqtt.Packet) {
 	q := &p.Connect
 	s.props = q.WillProps.AppendForward(s.props[:0])
 	w.Message = session.Message{
-		Topic: s.rewrite(q.WillTopic, string(q.ClientID), false), Payload: q.WillPayload, Props: s.props, QoS: q.WillQoS, Retain: q.WillRetain,
+		Topic: s.rewrite(q.WillTopic, d.tenant().idOut(string(q.ClientID)), false), Payload: q.WillPayload, Props: s.props, QoS: q.WillQoS, Retain: q.WillRetain,
 		User: d.user(),
 	}
 	if q.WillProps.Has(mqtt.PropWillDelay) {
@@ -240,21 +283,21 @@ func (s *shard) fillWill(w *session.Will, d *device, p *mqtt.Packet) {
 	}
 }
 
-// idFor is the client id of a device that has given none.
+// idFor is the client id, as it is inside, of a device that has given none.
 func (s *shard) idFor(c *epoll.Conn, d *device) []byte {
 	if id := s.assigned(c); id != nil {
 		return id
 	}
 	if id := d.idOr(nil); id != nil {
-		return id
+		return d.tenant().idIn(id)
 	}
-	return s.assignClientID()
+	return s.assignClientID(d)
 }
 
 // assignClientID makes an id whose home is this shard.
-func (s *shard) assignClientID() []byte {
+func (s *shard) assignClientID(d *device) []byte {
 	for {
-		id := []byte("tg-" + rand.Text())
+		id := d.tenant().idIn([]byte("tg-" + rand.Text()))
 		if s.gw.home(id) == s {
 			return id
 		}
@@ -278,7 +321,7 @@ func (s *shard) acknowledgeConnect(c *epoll.Conn, d *device, p *mqtt.Packet, exp
 			out.HasSessionExpiry, out.SessionExpirySec = true, lasts
 		}
 		if assigned {
-			out.AssignedClientID = p.Connect.ClientID
+			out.AssignedClientID = []byte(d.clientID())
 		}
 		b.tell(out)
 		d.nameMethod(out)

@@ -146,6 +146,7 @@ func (s *shard) onPacket(c *epoll.Conn, d *device, packet []byte) bool {
 			return false
 		}
 		ev.Kind, ev.Filters = session.Unsubscribe, s.sessionFilters(d, p.Filters, refusedUnsubscribeCount)
+		s.inwardFilters(d)
 	case mqtt.TypePingreq:
 		s.pong(c, d)
 		return true
@@ -214,7 +215,7 @@ func (s *shard) onPublish(c *epoll.Conn, d *device, p *mqtt.Packet, ev *session.
 		m.Topic = s.fromCallTopic(d, m.Topic)
 	}
 	if len(s.rewrites) > 0 && !isCall(m.Topic) {
-		m.Topic = s.rewrite(m.Topic, d.sess.ClientID(), false)
+		m.Topic = s.rewrite(m.Topic, d.clientID(), false)
 	}
 	refused := s.checkPublish(p, m)
 	if refused != refusedNot {
@@ -225,6 +226,12 @@ func (s *shard) onPublish(c *epoll.Conn, d *device, p *mqtt.Packet, ev *session.
 	if s.restricts {
 		if may := s.mayPublishOn(c, d, m); !may.Allow {
 			return s.denyPublish(c, d, p, ev, may.OnDeny)
+		}
+	}
+	if s.gw.tenants != nil {
+		if r := s.inwardMessage(d, m); r != refusedNot {
+			s.refusePublish(c, d, p, r)
+			return true
 		}
 	}
 	if p.QoS == 0 {
@@ -363,7 +370,7 @@ func (s *shard) sessionFilters(d *device, in []mqtt.Filter, tooMany refusal) []s
 	s.filters, s.refused, s.rewritten = s.filters[:0], s.refused[:0], s.rewritten[:0]
 	since := s.since(d.sess)
 	for i, f := range in {
-		f.Topic = s.rewriteFilter(f.Topic, d.sess.ClientID())
+		f.Topic = s.rewriteFilter(f.Topic, d.clientID())
 		refused := s.checkFilter(f.Topic)
 		if i >= s.cfg.MQTT.FiltersMax {
 			refused = tooMany
@@ -404,6 +411,7 @@ func (s *shard) onSubscribe(c *epoll.Conn, d *device, p *mqtt.Packet, ev *sessio
 		s.close(c, d, reasonNotAuthorized)
 		return false
 	}
+	s.takeFilters(d)
 	s.out.Reset()
 	d.sess.Step(s.loop.NowSec(), ev, &s.out)
 	answer := s.scratch3[:0]

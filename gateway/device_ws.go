@@ -128,8 +128,13 @@ func (s *shard) onUpgrade(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 		case protocolCBOR:
 			d.wire, d.more.talk = wireCBOR, &talk{}
 		}
-		if to := s.gw.home(d.more.clientID); to != s {
-			s.sendHome(c, d, to)
+		if s.gw.tenants != nil {
+			if r := s.assignTenant(c, d); r != refusedNot {
+				s.turnDown(c, d, r)
+				return nil
+			}
+		}
+		if s.goesHome(c, d, d.more.clientID) {
 			return p[n:]
 		}
 		if d.wire == wirePlain {

@@ -37,6 +37,7 @@ type Gateway struct {
 	durable             *durability
 	methods             map[string]offer
 	doors               doors
+	tenants             *tenants // nil: there are none
 	tls                 *tlsGate // nil: no listener has TLS
 	rules               ruleFile // of acl.file
 	admin               *admin
@@ -102,6 +103,8 @@ func New(cfg Config, log zerolog.Logger) (g *Gateway, err error) {
 	}
 	g.retained.expirySec = uint32(cfg.MQTT.RetainedExpiryMax.Seconds())
 	g.retained.max, g.retained.bytesMax = cfg.MQTT.RetainedMax, cfg.MQTT.RetainedBytesMax
+	g.tenants = newTenants(&cfg)
+	g.retained.tenants = g.tenants
 	g.last = make([]snapshot, g.cfg.Loops)
 	g.sys = newSysTopics(g)
 	g.addresses = newAddresses(&cfg.Limits.PerAddress)

@@ -56,6 +56,7 @@ func (s *shard) arrive(a *arrival) {
 	c, err := s.loop.Adopt(a.conn)
 	if err != nil {
 		s.count.closed[reasonServer]++
+		a.d.giveTenantPlace()
 		s.gw.leave(a.conn.Listener, s.gw.answerable(a.conn.Listener, a.conn.Peer, a.d.who()), s.loop.Now())
 		_ = syscall.Close(a.conn.FD) // ours until it is adopted
 		return

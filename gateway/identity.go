@@ -13,9 +13,11 @@ type identity struct {
 	peer netip.AddrPort // the device's own address behind a trusted proxy; not valid: the connection's
 	tls  *auth.Peer     // nil: no TLS
 	user string         // proved, not only said
+	of   *tenant        // whose it is, by all that is known so far; nil: nobody's
 
 	inquiry    *inquiry      // until its chain's answer has been heeded
-	tenant     string        // that a chain named
+	tenant     string        // that a chain or a token named
+	placed     bool          // it counts for its tenant
 	clientID   string        // the only one that a chain has for it; empty: any
 	rules      *acl.Policy   // of its own, before those of the gateway; nil: none
 	standing   auth.Standing // what its chain's answer rests on

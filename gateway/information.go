@@ -13,7 +13,7 @@ func (s *shard) tellResponseInformation(d *device, p *mqtt.Packet, out *mqtt.Con
 	if pattern == "" || p.Props.RequestResponseInfo != 1 {
 		return
 	}
-	out.ResponseInfo = []byte(strings.ReplaceAll(pattern, clientIDPlace, string(p.Connect.ClientID)))
+	out.ResponseInfo = []byte(strings.ReplaceAll(pattern, clientIDPlace, d.clientID()))
 	if n := len(out.ResponseInfo); n > 0xFFFF || d.packetMax != 0 && len(mqtt.AppendConnack(s.scratch2[:0], d.version, out)) > int(d.packetMax) {
 		out.ResponseInfo = nil
 	}

@@ -119,6 +119,7 @@ func (s *shard) unwelcomes(c *epoll.Conn, d *device, v verdict) {
 
 // givePlace counts it out.
 func (s *shard) givePlace(c *epoll.Conn, d *device) {
+	d.giveTenantPlace()
 	if d.unwelcome {
 		s.refusing--
 		return

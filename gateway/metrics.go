@@ -175,6 +175,10 @@ var metricTable = []struct {
 	{"gateway_acl_denied_total", "What devices were not permitted: messages to publish, subscriptions, wills, and messages not delivered to them.", []string{"action"}},
 	{"gateway_acl_rules", "Rules of acl.file in force.", nil},
 	{"gateway_acl_reloads_total", "Times that acl.file was read again, and taken (ok) or left (failed): then the rules before stay in force.", []string{"result"}},
+	{"gateway_tenant_connections", "Connected devices of a tenant.", []string{"tenant"}},
+	{"gateway_tenant_subscriptions", "Subscriptions of a tenant's devices, also of those that are away.", []string{"tenant"}},
+	{"gateway_tenant_retained", "Topics of a tenant with a retained message.", []string{"tenant"}},
+	{"gateway_tenant_refused_total", "What a limit of a tenant refused.", []string{"tenant", "limit"}},
 	{"gateway_acl_expelled_total", "Devices disconnected because new rules took a subscription or the will from them.", nil},
 	{"gateway_calls_refused_total", "Answers of devices to requests that no backend made here.", nil},
 	{"gateway_sessions", "Sessions.", []string{"state"}},
@@ -309,6 +313,7 @@ func (k *collector) Collect(ch chan<- prometheus.Metric) {
 	e.process()
 	e.tls(&sum, k.g.tls)
 	e.permissions(&sum, k.g)
+	e.tenants(k.g.tenants)
 	topics, bytes := k.g.retained.size()
 	e.gauge("gateway_connections_max", float64(k.g.room.max))
 	e.gauge("gateway_retained_messages", float64(topics))

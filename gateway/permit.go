@@ -23,7 +23,7 @@ type permit struct {
 	by    *acl.Policy // which of them has decided; nil: none
 }
 
-// permitOf is that of a device that has, or is to have, a client id.
+// permitOf is that of a device that has, or is to have, a client id, which is the one inside.
 func (s *shard) permitOf(c *epoll.Conn, d *device, clientID string) permit {
 	return s.permitIn(s.boundsOf(c), d, clientID)
 }
@@ -31,9 +31,12 @@ func (s *shard) permitOf(c *epoll.Conn, d *device, clientID string) permit {
 // permitIn is permitOf for a device of a listener with these bounds.
 func (s *shard) permitIn(b *Bounds, d *device, clientID string) permit {
 	p := permit{file: s.fileRules, allow: b.ACLDefault == aclAllow}
-	p.who.ClientID = clientID
+	p.who.ClientID = d.tenant().idOut(clientID)
 	if w := d.who(); w != nil {
 		p.who.Username, p.who.Tenant, p.own = w.user, w.tenant, w.rules
+		if w.of != nil {
+			p.who.Tenant = w.of.name
+		}
 		if w.tls != nil {
 			p.who.CN = w.tls.CN
 		}
@@ -215,8 +218,12 @@ func (s *shard) permitWill(c *epoll.Conn, d *device, clientID []byte, in *sessio
 // withholds tells that a message is not sent to a device, as it may not have it, and does what is to be done instead: to the session it is as if it had
 // been delivered.
 func (s *shard) withholds(c *epoll.Conn, d *device, a *session.Send) bool {
-	p := s.permitOf(c, d, d.sess.ClientID())
-	if p.deliver(a.Msg.Topic).Allow {
+	topic, may := s.topicFor(d, a.Msg.Topic)
+	if may && s.restricts {
+		p := s.permitOf(c, d, d.sess.ClientID())
+		may = p.deliver(topic).Allow
+	}
+	if may {
 		return false
 	}
 	s.count.denied[deniedDeliver]++

@@ -10,10 +10,10 @@ import (
 
 // dropForbidden takes the subscriptions from a session that goes on whose device may not have them any more.
 func (s *shard) dropForbidden(c *epoll.Conn, d *device) {
-	p := s.permitOf(c, d, d.sess.ClientID())
+	p, t := s.permitOf(c, d, d.sess.ClientID()), d.tenant()
 	s.filters = s.filters[:0]
 	d.sess.EachSubscription(func(sub *session.Subscription) bool {
-		if !p.subscribe([]byte(sub.Filter), sub.QoS).Allow {
+		if !p.subscribe(t.topicOut([]byte(sub.Filter)), sub.QoS).Allow {
 			s.filters = append(s.filters, session.Filter{Topic: wholeFilter(sub)})
 		}
 		return true
@@ -74,13 +74,13 @@ func (s *shard) expelLoser(c *epoll.Conn, d *device) {
 
 // loses tells what a device has that it may not have any more.
 func (s *shard) loses(c *epoll.Conn, d *device) (subscriptions, will bool) {
-	p := s.permitOf(c, d, d.sess.ClientID())
+	p, t := s.permitOf(c, d, d.sess.ClientID()), d.tenant()
 	d.sess.EachSubscription(func(sub *session.Subscription) bool {
-		subscriptions = !p.subscribe([]byte(sub.Filter), sub.QoS).Allow
+		subscriptions = !p.subscribe(t.topicOut([]byte(sub.Filter)), sub.QoS).Allow
 		return !subscriptions
 	})
 	if m := d.sess.Will(); m != nil {
-		will = !p.publish(m.Topic, m.QoS, m.Retain).Allow
+		will = !p.publish(t.topicOut(m.Topic), m.QoS, m.Retain).Allow
 	}
 	return subscriptions, will
 }

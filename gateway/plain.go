@@ -16,6 +16,7 @@ func (s *shard) openPlain(c *epoll.Conn, d *device) {
 	if s.doorOf(c).chain != nil && !s.vouchedPlain(c, d) {
 		return
 	}
+	id = d.tenant().idIn(id)
 	if !s.owns(d, id) {
 		s.close(c, d, reasonNotAuthorized)
 		return
@@ -23,6 +24,9 @@ func (s *shard) openPlain(c *epoll.Conn, d *device) {
 	if s.banned(id, nil, d) || s.flapped(id) {
 		s.count.refusedConnects++
 		s.close(c, d, reasonBanned)
+		return
+	}
+	if !s.entersTenant(c, d, id) {
 		return
 	}
 	s.out.Reset()
@@ -39,13 +43,14 @@ func (s *shard) openPlain(c *epoll.Conn, d *device) {
 	s.count.connects++
 	s.claim(c, sess, true, nil)
 	s.applyTable(&s.out)
-	s.scratch2 = appendPattern(s.scratch2[:0], s.cfg.WebSocket.DownTopic, string(id))
+	s.scratch2 = appendPattern(s.scratch2[:0], s.cfg.WebSocket.DownTopic, d.clientID())
 	s.filters = append(s.filters[:0], session.Filter{Topic: s.scratch2})
 	s.boundFilters(s.boundsOf(c), false)
 	if s.restricts && !s.permitFilters(c, d) {
 		s.close(c, d, reasonNotAuthorized)
 		return
 	}
+	s.takeFilters(d)
 	s.event = session.Event{Kind: session.Subscribe, PacketID: 1, Filters: s.filters}
 	s.out.Reset()
 	sess.Step(s.loop.NowSec(), &s.event, &s.out)
@@ -69,7 +74,7 @@ func (s *shard) onMessage(c *epoll.Conn, d *device, op ws.Op, payload []byte) bo
 	case wireJSON, wireCBOR:
 		return s.onTalk(c, d, op, payload)
 	}
-	s.scratch2 = appendPattern(s.scratch2[:0], s.cfg.WebSocket.UpTopic, d.sess.ClientID())
+	s.scratch2 = appendPattern(s.scratch2[:0], s.cfg.WebSocket.UpTopic, d.clientID())
 	s.message = session.Message{Topic: s.scratch2, Payload: payload, From: d.sess}
 	if !s.fitsNATS(&s.message) {
 		s.count.refused++
@@ -79,6 +84,10 @@ func (s *shard) onMessage(c *epoll.Conn, d *device, op ws.Op, payload []byte) bo
 		if may := s.mayPublishOn(c, d, &s.message); !may.Allow {
 			return s.denyUnheard(c, d, may.OnDeny)
 		}
+	}
+	if s.gw.tenants != nil && s.inwardMessage(d, &s.message) != refusedNot {
+		s.count.refused++
+		return true
 	}
 	s.event = session.Event{Kind: session.Publish, Msg: &s.message}
 	return s.step(c, d, &s.event)
@@ -121,13 +130,21 @@ func (s *shard) expectPlain() {
 	for _, kind := range s.listeners {
 		if kind != listenMQTT {
 			filter := everyPlain(s.cfg.WebSocket.DownTopic)
-			e := &shardInterest{key: string(interestKey(nil, filter, "")), refs: 1}
-			e.id, e.active = s.gw.interests.add(s.index, filter, "")
-			s.interests[e.key], s.interestByID[e.id] = e, e
-			s.widen(e)
+			s.expect(filter)
+			for _, prefix := range s.gw.tenants.prefixes() {
+				s.expect(prefix + filter)
+			}
 			return
 		}
 	}
+}
+
+// expect asks NATS for a filter whether or not somebody holds it.
+func (s *shard) expect(filter string) {
+	e := &shardInterest{key: string(interestKey(nil, filter, "")), refs: 1}
+	e.id, e.active = s.gw.interests.add(s.index, filter, "")
+	s.interests[e.key], s.interestByID[e.id] = e, e
+	s.widen(e)
 }
 
 // everyPlain is the filter for a topic pattern with any client id: the level that holds it becomes +, as a wildcard is a whole level.

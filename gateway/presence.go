@@ -240,7 +240,8 @@ func (s *shard) tellWatcher(a *audience, w *watcher, ch *change) {
 		return
 	}
 	enc, _ := d.encoding()
-	s.scratch3 = command.AppendPresenceChange(s.scratch3[:0], enc, ch.filter, ch.client, ch.joined, w.behind(a))
+	t := d.tenant()
+	s.scratch3 = command.AppendPresenceChange(s.scratch3[:0], enc, t.filterOut(ch.filter), t.idOut(ch.client), ch.joined, w.behind(a))
 	w.missed, w.seen = false, a.skipped
 	s.say(c, d, s.scratch3)
 }
@@ -281,7 +282,8 @@ func (s *shard) present(filter []byte) *present {
 
 // onPresence asks every shard who holds a filter; the last answer is the device's.
 func (s *shard) onPresence(c *epoll.Conn, d *device, cmd *command.Command) {
-	t, filter := d.more.talk, []byte(s.rewriteCommand(cmd.Filter, d))
+	t, of := d.more.talk, d.tenant()
+	filter := []byte(of.filterIn(s.rewriteCommand(cmd.Filter, d)))
 	switch {
 	case !d.sess.Holds(filter):
 		s.fail(c, d, cmd, command.ErrNotHeld)
@@ -300,6 +302,9 @@ func (s *shard) onPresence(c *epoll.Conn, d *device, cmd *command.Command) {
 			s.doSoon(func(s *shard) {
 				if all.add(some); all.left > 0 {
 					return
+				}
+				for i := range all.clients {
+					all.clients[i] = of.idOut(all.clients[i])
 				}
 				slices.Sort(all.clients)
 				if len(all.clients) > presentNamed {

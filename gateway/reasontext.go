@@ -180,6 +180,11 @@ const (
 	refusedDeniedWill
 	refusedMemory
 	refusedLag
+	refusedTenant
+	refusedTenantID
+	refusedTenantFull
+	refusedTenantRate
+	refusedTenantFilters
 	refusalCount
 )
 
@@ -241,6 +246,12 @@ var refusals = [refusalCount]struct {
 	refusedDeniedTopic:  {mqtt.NotAuthorized, "this client may not publish on this topic, or not with this QoS or retained"},
 	refusedDeniedFilter: {mqtt.NotAuthorized, "this client may not subscribe to all that the filter stands for"},
 	refusedDeniedWill:   {mqtt.NotAuthorized, "this client may not publish its will on this topic, or not with this QoS or retained"},
+
+	refusedTenant:        {mqtt.NotAuthorized, reasonTexts[reasonNotAuthorized]},
+	refusedTenantID:      {mqtt.ClientIdentifierNotValid, "client ids that begin with a tenant's name and a slash are its own devices'"},
+	refusedTenantFull:    {mqtt.QuotaExceeded, "more connections than connections_max of this tenant; try again later"},
+	refusedTenantRate:    {mqtt.ConnectionRateExceeded, "more connections a second than connect_rate of this tenant; try again later"},
+	refusedTenantFilters: {mqtt.QuotaExceeded, "more subscriptions than subscriptions_max of this tenant"},
 
 	refusedListenerFull: {mqtt.QuotaExceeded, "more connections than connections_max of this listener; try again later"},
 	refusedMemory:       {mqtt.QuotaExceeded, reasonTexts[reasonMemory]},

@@ -26,8 +26,9 @@ type retainedStore struct {
 	expirySec uint32
 	swept     string // where the next sweep goes on
 	// mirror keeps the store and NATS alike; nil: the store is all there is.
-	mirror *retainedMirror
-	full   atomic.Uint64 // messages not kept for want of room, of those that no shard counts
+	mirror  *retainedMirror
+	tenants *tenants      // whose messages are bounded; nil: nobody's
+	full    atomic.Uint64 // messages not kept for want of room, of those that no shard counts
 }
 
 // retainedMsg is immutable, but for round.
@@ -99,7 +100,7 @@ func (r *retainedStore) fits(topic string, msg *retainedMsg) bool {
 	if old, known := r.topics.Get(topic); known {
 		others, bytes = others-1, bytes-old.size(topic)
 	}
-	return others < r.max && bytes+msg.size(topic) <= r.bytesMax
+	return others < r.max && bytes+msg.size(topic) <= r.bytesMax && (others < r.topics.Len() || r.tenants.mayRetain(topic))
 }
 
 // show makes msg, which fits, the topic's message; nil: it has none. Must be called with the lock held.
@@ -112,6 +113,8 @@ func (r *retainedStore) show(topic string, msg *retainedMsg) {
 	if msg.born = r.born + 1; known {
 		msg.born = old.born
 		r.bytes -= old.size(topic)
+	} else {
+		r.tenants.countRetained(topic, 1)
 	}
 	r.born = max(r.born, msg.born)
 	if r.mirror != nil {
@@ -124,6 +127,7 @@ func (r *retainedStore) show(topic string, msg *retainedMsg) {
 // remove must be called with the lock held.
 func (r *retainedStore) remove(topic string) {
 	if old, ok := r.topics.Delete(topic); ok {
+		r.tenants.countRetained(topic, -1)
 		r.bytes -= old.size(topic)
 	}
 }

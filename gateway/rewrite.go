@@ -187,7 +187,7 @@ func (s *shard) rewriteCommand(filter string, d *device) string {
 		return filter
 	}
 	s.rewritten = s.rewritten[:0]
-	return string(s.rewriteFilter([]byte(filter), d.sess.ClientID()))
+	return string(s.rewriteFilter([]byte(filter), d.clientID()))
 }
 
 // validateRewrites is part of Validate.

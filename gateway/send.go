@@ -14,7 +14,7 @@ func (s *shard) applySends(c *epoll.Conn, d *device, sess *session.Session, out 
 	}
 	for i := range out.Sends {
 		a := &out.Sends[i]
-		if s.restricts && a.Kind == session.SendPublish && s.withholds(c, d, a) {
+		if (s.restricts || s.gw.tenants != nil) && a.Kind == session.SendPublish && s.withholds(c, d, a) {
 			continue
 		}
 		if s.outflow != nil && a.Kind == session.SendPublish {
@@ -111,6 +111,9 @@ func (s *shard) appendPublish(dst []byte, d *device, a *session.Send) []byte {
 	if d.version == mqtt.V5 {
 		p.Props, p.SubscriptionIDs = a.Msg.Props, a.SubIDs
 		p.ExpirySec, p.HasExpiry = a.ExpirySec, a.HasExpiry
+		if t := d.tenant(); t != nil {
+			p.Topic, p.Props = t.topicOut(p.Topic), s.propsOut(t, p.Props)
+		}
 		if !s.fits(d, p) {
 			// Too large for this device: as if it had been delivered [MQTT-3.1.2-25].
 			if a.QoS > 0 {
@@ -122,6 +125,9 @@ func (s *shard) appendPublish(dst []byte, d *device, a *session.Send) []byte {
 		}
 	} else if len(a.Msg.Props) > 0 {
 		p.Topic = s.callTopic(d, a.Msg)
+	}
+	if d.version != mqtt.V5 {
+		p.Topic = d.tenant().topicOut(p.Topic)
 	}
 	s.count.packetsOut[mqtt.TypePublish]++
 	s.count.messagesOut[a.QoS&3]++

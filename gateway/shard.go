@@ -122,6 +122,9 @@ type shard struct {
 	publishOut  mqtt.PublishOut
 	connack     mqtt.ConnackOut
 	callBytes   []byte // topics of calls
+	inTopic     []byte // internal topics and filters of what a device says
+	inProps     []byte // and properties
+	outProps    []byte // properties as a device of a tenant has them
 	callRaw     []byte
 	commands    []command.Command
 	pushOut     command.Message

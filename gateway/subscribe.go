@@ -43,7 +43,7 @@ func (s *shard) gain(sub *session.Subscription) *shardInterest {
 			e.key = string(interestKey(nil, filter, sub.Share))
 			e.id, e.active = s.gw.interests.add(s.index, filter, sub.Share)
 		} else {
-			e.id, e.key, e.active = s.gw.interests.place(s.index, filter, sub.Session().ClientID())
+			e.id, e.key, e.active = s.gw.interests.place(s.index, filter, s.gw.tenants.ownID(sub.Session().ClientID()))
 		}
 		if have := s.interests[e.key]; have != nil { // another form than those that known looks for
 			s.gw.interests.remove(s.index, e.id)
@@ -60,7 +60,7 @@ func (s *shard) gain(sub *session.Subscription) *shardInterest {
 func (s *shard) known(sub *session.Subscription) *shardInterest {
 	filter := sub.Filter
 	if sub.Share == "" {
-		s.scratch = shape(s.scratch[:0], filter, sub.Session().ClientID())
+		s.scratch = shape(s.scratch[:0], filter, s.gw.tenants.ownID(sub.Session().ClientID()))
 		shaped := len(s.scratch)
 		s.scratch = interestKey(s.scratch, borrowed(s.scratch[:shaped]), "")
 		if e := s.interests[string(s.scratch[shaped:])]; e != nil {
@@ -102,6 +102,7 @@ func (s *shard) applyInterests(changes []session.Interest) (held []*shardInteres
 		case ch.LiveChange != 0:
 			s.gw.interests.adjust(s.index, ch.Sub.Interest, 0, int32(ch.LiveChange))
 		case ch.Gained:
+			s.gw.tenants.countSubscription(ch.Sub, 1)
 			if ch.Sub.Share == "" { // groups are served by way of NATS
 				s.wanted.add(ch.Sub.Filter)
 			}
@@ -123,6 +124,7 @@ func (s *shard) applyInterests(changes []session.Interest) (held []*shardInteres
 				held = append(held, e)
 			}
 		default:
+			s.gw.tenants.countSubscription(ch.Sub, -1)
 			if ch.Sub.Share == "" {
 				s.wanted.remove(ch.Sub.Filter)
 				s.endReplay(ch.Sub) // [MQTT-3.10.4-2]

@@ -56,13 +56,14 @@ func (s *shard) onTalk(c *epoll.Conn, d *device, op ws.Op, frame []byte) bool {
 			break
 		}
 	}
-	if d.awaits { // connect is carried out when its answer is here
+	waits := d.awaits || d.state == stateMoving
+	if waits { // connect is carried out when its answer is here, or where the device's home is
 		t.done = uint8(i)
 	}
 	s.endAnswers(c, d)
 	clear(list)
 	s.commands = list
-	return t.done == 0 && !d.awaits && !c.Closing()
+	return t.done == 0 && !waits && !c.Closing()
 }
 
 // endsTurn tells whether the rest of an array waits: for room in the uplink, or for the next tick after so much work. Reading the array

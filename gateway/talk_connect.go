@@ -21,10 +21,10 @@ func (s *shard) onConnectCommand(c *epoll.Conn, d *device, cmd *command.Command)
 		s.fail(c, d, cmd, command.ErrAgain)
 		return true
 	}
-	id, now := d.more.clientID, s.loop.NowSec()
-	answer := command.Connected{Client: string(id), PingSec: uint32(s.cfg.WebSocket.PingInterval.Seconds())}
+	own, now := d.more.clientID, s.loop.NowSec()
+	answer := command.Connected{Client: string(own), PingSec: uint32(s.cfg.WebSocket.PingInterval.Seconds())}
 	if s.gw.tokens != nil {
-		left, ok := s.authorize(d, id, cmd.Token)
+		left, ok := s.authorize(d, own, cmd.Token)
 		if !ok {
 			s.count.refusedConnects++
 			s.fail(c, d, cmd, command.ErrUnauthorized)
@@ -35,13 +35,8 @@ func (s *shard) onConnectCommand(c *epoll.Conn, d *device, cmd *command.Command)
 	} else if s.doorOf(c).chain != nil && !s.vouchedToken(c, d, cmd, &answer) {
 		return false
 	}
-	if !s.owns(d, id) {
-		s.turnDownCommand(c, d, cmd, refusedOwner)
-		return false
-	}
-	if s.banned(id, nil, d) || s.flapped(id) {
-		s.count.refusedConnects++
-		s.close(c, d, reasonBanned)
+	id, ok := s.commandMayHave(c, d, cmd)
+	if !ok {
 		return false
 	}
 	inflight := cmp.Or(cmd.Inflight, 65535)
@@ -95,15 +90,41 @@ func (s *shard) onConnectCommand(c *epoll.Conn, d *device, cmd *command.Command)
 	return !c.Closing()
 }
 
+// commandMayHave is the client id, as it is inside, of a device that connects with a command; false: it may not have it, or moves home.
+func (s *shard) commandMayHave(c *epoll.Conn, d *device, cmd *command.Command) (id []byte, ok bool) {
+	id = d.more.clientID
+	if s.gw.tenants != nil {
+		if r := s.assignTenant(c, d); r != refusedNot {
+			s.turnDownCommand(c, d, cmd, r)
+			return nil, false
+		}
+		if s.goesHome(c, d, id) { // a token says whose it is
+			return nil, false
+		}
+		id = d.tenant().idIn(id)
+	}
+	if !s.owns(d, id) {
+		s.turnDownCommand(c, d, cmd, refusedOwner)
+		return nil, false
+	}
+	if s.banned(id, nil, d) || s.flapped(id) {
+		s.count.refusedConnects++
+		s.close(c, d, reasonBanned)
+		return nil, false
+	}
+	return id, s.entersTenant(c, d, id)
+}
+
 // hearDown subscribes a device to its down topic, or tells a subscription that is there its QoS. NATS is not waited for: it has
 // known since before the first device, see expectPlain.
 func (s *shard) hearDown(c *epoll.Conn, d *device, qos uint8) {
-	s.scratch2 = appendPattern(s.scratch2[:0], s.cfg.WebSocket.DownTopic, d.sess.ClientID())
+	s.scratch2 = appendPattern(s.scratch2[:0], s.cfg.WebSocket.DownTopic, d.clientID())
 	s.filters = append(s.filters[:0], session.Filter{Topic: s.scratch2, QoS: qos, RetainHandling: 1})
 	s.boundFilters(s.boundsOf(c), false)
 	if s.restricts && !s.permitFilters(c, d) {
 		s.doomed = append(s.doomed, doomed{c.Handle(), reasonNotAuthorized})
 	}
+	s.takeFilters(d)
 	s.event = session.Event{Kind: session.Subscribe, PacketID: 1, Filters: s.filters}
 	d.sess.Step(s.loop.NowSec(), &s.event, &s.out)
 	s.applyInterests(s.out.Interests)
@@ -160,7 +181,7 @@ func (g *Gateway) openTokens() error {
 func (s *shard) authorize(d *device, id []byte, token string) (leftSec uint32, ok bool) {
 	now := time.Now().Unix()
 	a, _ := s.gw.tokens.Ask(&auth.Request{Password: []byte(token), HasPassword: true}, now)
-	if a.Verdict != auth.Allow || a.ClientID != string(id) {
+	if a.Verdict != auth.Allow || a.ClientID != string(id) || !d.mayKeep(a.Tenant) {
 		return 0, false
 	}
 	rules, err := compileRules(a.Rules)
@@ -188,7 +209,7 @@ func (s *shard) onRefresh(c *epoll.Conn, d *device, cmd *command.Command) {
 		s.fail(c, d, cmd, command.ErrUnsupported)
 		return
 	}
-	left, ok := s.authorize(d, []byte(d.sess.ClientID()), cmd.Token)
+	left, ok := s.authorize(d, []byte(d.clientID()), cmd.Token)
 	if !ok {
 		s.fail(c, d, cmd, command.ErrUnauthorized)
 		return

@@ -35,7 +35,7 @@ func (s *shard) publishCommand(c *epoll.Conn, d *device, cmd *command.Command, t
 		m.ExpiresAtSec = saturatingAdd(s.loop.NowSec(), cmd.ExpirySec)
 	}
 	if len(s.rewrites) > 0 && !isCall(m.Topic) {
-		m.Topic = s.rewrite(m.Topic, d.sess.ClientID(), false)
+		m.Topic = s.rewrite(m.Topic, d.clientID(), false)
 	}
 	if e := s.refuseCommand(s.boundsOf(c), m, cmd); e != nil {
 		s.count.refused++
@@ -45,6 +45,13 @@ func (s *shard) publishCommand(c *epoll.Conn, d *device, cmd *command.Command, t
 	if s.restricts {
 		if may := s.mayPublishOn(c, d, m); !may.Allow {
 			return s.denyCommand(c, d, cmd, may.OnDeny)
+		}
+	}
+	if s.gw.tenants != nil {
+		if r := s.inwardMessage(d, m); r != refusedNot {
+			s.count.refused++
+			s.fail(c, d, cmd, commandErrorOf(r))
+			return true
 		}
 	}
 	// What is not stored is taken over here and now; the session need not remember a QoS 1 message to acknowledge it.

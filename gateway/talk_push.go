@@ -25,7 +25,7 @@ func (s *shard) push(c *epoll.Conn, d *device, a *session.Send) {
 	s.count.payloadOut += uint64(len(a.Msg.Payload))
 	m := &s.pushOut
 	*m = command.Message{
-		Topic: a.Msg.Topic, Payload: a.Msg.Payload, Dup: a.Dup, Retain: a.Retain, HasExpiry: a.HasExpiry, ExpirySec: a.ExpirySec,
+		Topic: d.tenant().topicOut(a.Msg.Topic), Payload: a.Msg.Payload, Dup: a.Dup, Retain: a.Retain, HasExpiry: a.HasExpiry, ExpirySec: a.ExpirySec,
 		Properties: m.Properties[:0],
 	}
 	if a.QoS > 0 {

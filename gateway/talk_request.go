@@ -18,7 +18,7 @@ const (
 
 // onRequest sends a NATS request in the device's name; false: the connection is closed.
 func (s *shard) onRequest(c *epoll.Conn, d *device, cmd *command.Command) bool {
-	topic := s.rewrite([]byte(cmd.Topic), d.sess.ClientID(), false)
+	topic := s.rewrite([]byte(cmd.Topic), d.clientID(), false)
 	switch {
 	case !s.mayPublish(topic):
 		s.fail(c, d, cmd, command.ErrTopic)
@@ -34,6 +34,14 @@ func (s *shard) onRequest(c *epoll.Conn, d *device, cmd *command.Command) bool {
 		if may := s.mayPublishOn(c, d, &session.Message{Topic: topic}); !may.Allow {
 			return s.denyCommand(c, d, cmd, may.OnDeny)
 		}
+	}
+	if s.gw.tenants != nil {
+		m := session.Message{Topic: topic, Payload: cmd.Payload, From: d.sess}
+		if r := s.inwardMessage(d, &m); r != refusedNot {
+			s.fail(c, d, cmd, commandErrorOf(r))
+			return true
+		}
+		topic = m.Topic
 	}
 	wait := requestTimeDefault
 	if cmd.TimeoutMS > 0 {

@@ -28,6 +28,8 @@ func (s *shard) onSubscribeCommand(c *epoll.Conn, d *device, cmd *command.Comman
 	if s.restricts && !s.permitCommand(c, d, cmd) {
 		return !c.Closing()
 	}
+	s.takeFilters(d)
+	inside := d.tenant().filterIn(cmd.Filter)
 	s.event = session.Event{Kind: session.Subscribe, PacketID: 1, Filters: s.filters}
 	s.out.Reset()
 	d.sess.Step(s.loop.NowSec(), &s.event, &s.out)
@@ -35,13 +37,13 @@ func (s *shard) onSubscribeCommand(c *epoll.Conn, d *device, cmd *command.Comman
 	for _, a := range s.out.Sends {
 		if a.Kind == session.SendSuback && len(a.Reasons) > 0 && a.Reasons[0] >= 0x80 {
 			s.out.Reset()
-			s.fail(c, d, cmd, command.ErrQuota)
+			s.fail(c, d, cmd, subscribeErrorOf(a.Reasons[0]))
 			return true
 		}
 	}
-	s.unwatch(c, d, cmd.Filter)
+	s.unwatch(c, d, inside)
 	if cmd.Presence {
-		s.watch(c, d, cmd.Filter)
+		s.watch(c, d, inside)
 	}
 	s.scratch3 = command.AppendOK(s.scratch3[:0], enc, cmd.ID)
 	s.finishOrHold(c, s.scratch3)
@@ -51,8 +53,9 @@ func (s *shard) onSubscribeCommand(c *epoll.Conn, d *device, cmd *command.Comman
 func (s *shard) onUnsubscribeCommand(c *epoll.Conn, d *device, cmd *command.Command) bool {
 	s.work += filterWork
 	cmd.Filter = s.rewriteCommand(cmd.Filter, d)
-	s.unwatch(c, d, cmd.Filter)
+	s.unwatch(c, d, d.tenant().filterIn(cmd.Filter))
 	s.filters = append(s.filters[:0], session.Filter{Topic: []byte(cmd.Filter)})
+	s.inwardFilters(d)
 	s.event = session.Event{Kind: session.Unsubscribe, PacketID: 1, Filters: s.filters}
 	s.ok(c, d, cmd)
 	return s.step(c, d, &s.event)

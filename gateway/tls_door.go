@@ -21,6 +21,7 @@ import (
 // tlsDoor is TLS of one listener. Its files may change while it is open: who has come in stays, who comes then meets the new ones. Safe from any goroutine.
 type tlsDoor struct {
 	listener string // in metrics; set before Run
+	tenants  *tenants
 	files    *tlsFiles
 	base     tls.Config // what does not come from files
 	identity string     // tls.identity
@@ -49,7 +50,7 @@ const (
 
 func newTLSDoor(g *Gateway, l Listener, files *tlsFiles, h *epoll.Handshaker, seen *seenCerts) *tlsDoor {
 	d := &tlsDoor{
-		listener: l.String(), files: files, identity: g.cfg.TLS.Identity, seen: seen,
+		listener: l.String(), tenants: g.tenants, files: files, identity: g.cfg.TLS.Identity, seen: seen,
 		base: tls.Config{
 			MinVersion: tlsVersions[g.cfg.TLS.MinVersion], NextProtos: protocolsOf[listenerSchemes[l.Scheme]],
 			ClientAuth: clientCertsModes[files.clients], SessionTicketsDisabled: g.cfg.TLS.TicketRotation == 0,
@@ -94,6 +95,7 @@ var (
 	errNameless   = errors.New("the certificate has no name for the device, see tls.identity")
 	errTwoNamed   = errors.New("the certificate has several common names")
 	errBadName    = errors.New("the name in the certificate is empty, too long or has control characters")
+	errTwoTenants = errors.New("the certificate is that of several tenants")
 	oidCommonName = asn1.ObjectIdentifier{2, 5, 4, 3}
 )
 
@@ -115,6 +117,10 @@ func (d *tlsDoor) verified(state tls.ConnectionState) (any, error) {
 	var err error
 	if p.User, err = userOf(leaf, &p.Peer, d.identity); err != nil {
 		return nil, err
+	}
+	var two bool
+	if p.Tenant, two = d.tenants.ofCertificate(leaf); two {
+		return nil, errTwoTenants
 	}
 	d.seen.add(sum, p.ExpiresSec, now)
 	return p, nil

@@ -28,6 +28,7 @@ type Peer struct {
 	Names       []string // subject alternative names: DNS, URI, e-mail, IP
 	Fingerprint string   // SHA-256 of the certificate, in hex
 	ExpiresSec  int64    // of the certificate, Unix time
+	Tenant      string   // whose certificate it is, where tenants have some of their own
 	User        string   // the one of CN, Names and Fingerprint that names the device here
 }
 

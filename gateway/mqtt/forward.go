@@ -72,3 +72,15 @@ func appendText(dst []byte, id PropertyID, s []byte) []byte {
 
 // carries tells whether the wire has a form for s as a string.
 func carries(s []byte) bool { return len(s) <= stringBytesMax && validString(s) }
+
+// FindResponseTopic finds the response topic in a forward block, and where it stands there; to is 0 when there is none.
+func FindResponseTopic(block []byte) (topic []byte, from, to int) {
+	for at := 0; at < len(block); {
+		size := propertySize(block[at:])
+		if PropertyID(block[at]) == PropResponseTopic {
+			return block[at+3 : at+size], at, at + size
+		}
+		at += size
+	}
+	return nil, 0, 0
+}
