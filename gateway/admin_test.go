@@ -5,7 +5,10 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/tidegate/tidegate/gateway/mqtt"
 )
 
 // TestAdminPages: health names its checks, metrics tell every loop and what devices did.
@@ -46,4 +49,34 @@ func TestAdminPages(t *testing.T) {
 	if status, _ := get("/nothing"); status != http.StatusNotFound {
 		t.Errorf("status %d for an unknown path", status)
 	}
+}
+
+// TestScrapesAtATime: who asks is told what is true by then, however many others ask.
+func TestScrapesAtATime(t *testing.T) {
+	t.Parallel()
+	r := start(t, unrecorded)
+	c := r.connect(mqtt.V5, "pings")
+	stop := make(chan struct{})
+	var others sync.WaitGroup
+	for range 4 {
+		others.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					r.gw.snapshots()
+				}
+			}
+		})
+	}
+	for i := range uint64(500) {
+		c.ping()
+		if n := r.sum().packetsIn[mqtt.TypePingreq]; n != i+1 {
+			t.Errorf("%d of %d pings are counted", n, i+1)
+			break
+		}
+	}
+	close(stop)
+	others.Wait()
 }

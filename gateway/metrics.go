@@ -69,7 +69,8 @@ type snapshot struct {
 	heldBatches, pausedPublishers   int
 	replays, orphans                int
 	storePending, openings          int
-	expired                         uint64        // sessions whose time was over
+	expired                         uint64 // sessions whose time was over
+	taken                           time.Time
 	lag                             time.Duration // how long the loop took to answer
 }
 
@@ -98,18 +99,17 @@ func (g *Gateway) snapshots() (all []snapshot, ok bool) {
 	for i, s := range g.shards {
 		s.do(func(s *shard) {
 			snap := s.snapshot()
-			snap.lag = time.Since(asked)
+			snap.taken = time.Now()
+			snap.lag = snap.taken.Sub(asked)
 			answers <- answer{i, snap}
 		})
 	}
 	deadline := time.After(scrapeTime)
-	ok = true
+	all, ok = make([]snapshot, len(g.shards)), true
 	for range g.shards {
 		select {
 		case a := <-answers:
-			g.lastMu.Lock()
-			g.last[a.i] = a.s
-			g.lastMu.Unlock()
+			all[a.i] = a.s
 		case <-deadline:
 			ok = false
 		}
@@ -119,7 +119,15 @@ func (g *Gateway) snapshots() (all []snapshot, ok bool) {
 	}
 	g.lastMu.Lock()
 	defer g.lastMu.Unlock()
-	return append(all, g.last...), ok
+	for i := range all {
+		// Who asked later may be here first: no counter goes back, and nobody is told less than was true when they asked.
+		if last := &g.last[i]; all[i].taken.After(last.taken) {
+			*last = all[i]
+		} else {
+			all[i] = *last
+		}
+	}
+	return all, ok
 }
 
 // collector turns the shards' counters into Prometheus metrics at scrape.
