@@ -205,6 +205,7 @@ func (s *shard) permitWill(c *epoll.Conn, d *device, clientID []byte, in *sessio
 	may := p.publish(m.Topic, m.QoS, m.Retain)
 	switch {
 	case may.Allow:
+		m.Recheck = p.remains(d) && s.boundsOf(c).ACLDefault == s.cfg.ACL.Default
 		return true
 	case may.OnDeny == acl.Ignore:
 		in.Will = nil

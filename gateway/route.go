@@ -10,6 +10,10 @@ import (
 // route takes a message that a device of this shard published (or its will): it is stored if retained, delivered here,
 // and put into the tick's batch for NATS and the other shards.
 func (s *shard) route(m *session.Message) {
+	if m.Recheck && !s.mayStillPublish(m) {
+		s.count.denied[deniedWill]++
+		return
+	}
 	if bus.Reserved(m.Topic) {
 		if isCall(m.Topic) {
 			s.answerCall(m)

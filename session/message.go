@@ -14,6 +14,8 @@ type Message struct {
 	// LastValue says that of its topic only the newest message is of interest: while it waits in a queue, a newer one takes its
 	// place, at the end, counted as DropSuperseded.
 	LastValue bool
+	// Recheck says of a will that whether it may be published is to be looked at once more when it is; for the caller.
+	Recheck bool
 	// User is the publisher's user name, for the caller; kept for wills only.
 	User []byte
 	// From is the publisher when it is of this table (No Local, wills), else nil.

@@ -56,7 +56,7 @@ func ReadRecord(b []byte) (RecordInfo, error) {
 func (w *recordWill) will() Will {
 	return Will{
 		Message: Message{Topic: w.topic, Props: w.props, Payload: w.payload, User: w.user, QoS: w.options & willQoS,
-			Retain: w.options&willRetain != 0},
+			Retain: w.options&willRetain != 0, Recheck: w.options&willRecheck != 0},
 		DelaySec: w.delaySec, ExpirySec: w.expirySec, HasExpiry: w.options&willExpiry != 0,
 	}
 }
@@ -223,6 +223,9 @@ func (s *Session) recordWill(r *record, nowSec, wallSec uint32) {
 		delaySec: w.delaySec, expirySec: w.expirySec}
 	if m.Retain {
 		r.will.options |= willRetain
+	}
+	if m.Recheck {
+		r.will.options |= willRecheck
 	}
 	if w.hasExpiry {
 		r.will.options |= willExpiry

@@ -80,9 +80,10 @@ const (
 
 // Options of the will.
 const (
-	willQoS    = 3
-	willRetain = 1 << 2
-	willExpiry = 1 << 3
+	willQoS     = 3
+	willRetain  = 1 << 2
+	willExpiry  = 1 << 3
+	willRecheck = 1 << 4
 )
 
 var (
@@ -280,7 +281,7 @@ func (r *record) parseWill(p *recordReader) {
 	w.topic, w.props, w.payload, w.user = p.bytes(), p.bytes(), p.bytes(), p.bytes()
 	w.options = p.byte()
 	w.delaySec = p.uint32()
-	if w.options >= willExpiry<<1 || w.options&willQoS > 2 {
+	if w.options >= willRecheck<<1 || w.options&willQoS > 2 {
 		p.bad = true
 	}
 	if w.options&willExpiry != 0 {

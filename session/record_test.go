@@ -116,6 +116,33 @@ func TestReadRecord(t *testing.T) {
 	}
 }
 
+// TestRecordWillRecheck: that a will is to be looked at once more outlasts the gateway.
+func TestRecordWillRecheck(t *testing.T) {
+	for _, recheck := range []bool{true, false} {
+		var out Out
+		c := Connect{ClientID: []byte("c"), Version: 5, ExpirySec: 3600, Durable: true,
+			Will: &Will{Message: Message{Topic: []byte("gone"), QoS: 1, Recheck: recheck}, DelaySec: 5}}
+		s, _ := NewTable(&Limits{}).Open(1, &c, 1, &out)
+		record, _ := s.AppendRecord(nil, 1, worldBegan)
+		in, err := ReadRecord(record)
+		if err != nil || in.Will.Message.Recheck != recheck {
+			t.Fatalf("%v, %v, want %v", in.Will, err, recheck)
+		}
+		table := NewTable(&Limits{})
+		c.Will = &in.Will
+		out = Out{}
+		if s, _, err = table.Restore(1, &c, Kept{Record: record, WallSec: worldBegan}, 1, &out); err != nil {
+			t.Fatal(err)
+		}
+		out = Out{}
+		s.Step(2, &Event{Kind: Lost, Owner: 1, KeepWill: true}, &out)
+		table.Tick(7, &out)
+		if len(out.Publishes) != 1 || out.Publishes[0].Recheck != recheck {
+			t.Errorf("published %v, want Recheck %v", out.Publishes, recheck)
+		}
+	}
+}
+
 // recordBytesMax is what a record of one filter may take while nothing is under way.
 const recordBytesMax = 100
 

@@ -31,7 +31,7 @@ func (s *Session) setWill(w *Will, out *Out) {
 	m := w.Message
 	m.kept = nil
 	kept := s.table.store.keep(&m)
-	kept.msg.User = bytes.Clone(m.User)
+	kept.msg.User, kept.msg.Recheck = bytes.Clone(m.User), m.Recheck
 	s.needExtra().will = will{kept: kept, delaySec: w.DelaySec, dueSec: Never, expirySec: w.ExpirySec, hasExpiry: w.HasExpiry}
 }
 
