@@ -438,7 +438,7 @@ func TestTenantPermissions(t *testing.T) {
 `)
 	r := start(t, memoryOnly, twoTenants, mod)
 	a := r.of("acme", mqtt.V5, "d", persistent, func(o *mqtt.ConnectOut) { o.HasWill, o.WillTopic = true, []byte("acme/d/will") })
-	if got := a.subscribe(1, "acme/d/#", "globex/d/#", "t/acme/acme/d/#"); got[0] != 1 || got[1] != mqtt.NotAuthorized || got[2] != mqtt.NotAuthorized {
+	if got := a.subscribe(1, "acme/d/x", "globex/d/#", "t/acme/acme/d/#"); got[0] != 1 || got[1] != mqtt.NotAuthorized || got[2] != mqtt.NotAuthorized {
 		t.Error(got)
 	}
 	if got := a.publish(1, "acme/e/x", "1"); got != mqtt.NotAuthorized {
