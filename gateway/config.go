@@ -203,6 +203,7 @@ func Default() Config {
 		Listeners: []string{"mqtt://127.0.0.1:1883", "ws://127.0.0.1:8083"},
 		Admin:     "127.0.0.1:8080",
 		Data:      "./gateway-data",
+		Tenants:   []TenantCfg{},
 		NATS: NATS{URL: "embedded", Listen: "127.0.0.1:4222", Anonymous: "loopback", Leaf: Leaf{Copy: true}, UplinkBytesMax: 8 << 20,
 			InterestsMax: 1000, RequestExpiry: 10 * time.Second, NobodyTime: 250 * time.Millisecond},
 		Auth: Auth{Anonymous: "loopback", Chain: noChain, Chains: []AuthProvider{}, Timeout: 3 * time.Second, Workers: 32, WaitingMax: 10_000, CacheMax: 100_000,
