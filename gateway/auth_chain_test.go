@@ -34,12 +34,14 @@ func newCallback(t *testing.T, answer func(q map[string]any) string) *callback {
 	if answer == nil {
 		cb.answer = knows
 	}
+	over := make(chan struct{})
 	cb.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		cb.asked.Add(1)
 		if wait := cb.hold.Load(); wait != nil {
 			select {
 			case <-*wait:
 			case <-r.Context().Done():
+			case <-over: // a test that failed does not hang as well
 			}
 		}
 		var q map[string]any
@@ -50,7 +52,10 @@ func newCallback(t *testing.T, answer func(q map[string]any) string) *callback {
 		}
 		fmt.Fprint(w, cb.answer(q))
 	}))
-	t.Cleanup(cb.Close)
+	t.Cleanup(func() {
+		close(over)
+		cb.Close()
+	})
 	return cb
 }
 
@@ -218,7 +223,7 @@ func TestChainPlain(t *testing.T) {
 func TestChainStorm(t *testing.T) {
 	t.Parallel()
 	cb := newCallback(t, nil)
-	r := start(t, memoryOnly, cb.chained(t))
+	r := start(t, memoryOnly, cb.chained(t, func(p *AuthProvider) { p.Timeout = patience }), func(c *Config) { c.Limits.ConnectTime = patience })
 	early := r.connect(mqtt.V5, "early", proved("early"))
 	hold := make(chan struct{})
 	cb.hold.Store(&hold)
