@@ -50,7 +50,7 @@ func TestManual(t *testing.T) {
 	for _, m := range measurements {
 		want("| `" + m.name + "` | " + m.text + " |")
 	}
-	for _, c := range []*cobra.Command{scaleCommand(), returnCommand(), offlineCommand(), badActorCommand(), badInputCommand()} {
+	for _, c := range []*cobra.Command{scaleCommand(), returnCommand(), offlineCommand(), badActorCommand(), badInputCommand(), tlsCommand()} {
 		c.Flags().VisitAll(func(f *pflag.Flag) { want("`--" + f.Name) })
 		flags.AddFlagSet(c.Flags())
 	}

@@ -64,7 +64,7 @@ func command() *cobra.Command {
 		Short:         "Simulate fleets of MQTT and WebSocket devices",
 		SilenceErrors: true, SilenceUsage: true,
 	}
-	root.AddCommand(runCommand(), idleCommand(), profilesCommand(), compareCommand(), benchCommand(), headlineCommand(), growthCommand(), scaleCommand(), returnCommand(), offlineCommand(), &cobra.Command{
+	root.AddCommand(runCommand(), tlsCommand(), tlsServerCommand(), tlsStormCommand(), idleCommand(), profilesCommand(), compareCommand(), benchCommand(), headlineCommand(), growthCommand(), scaleCommand(), returnCommand(), offlineCommand(), &cobra.Command{
 		Use: "attackers", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return runAttackers(os.Stdin, os.Stdout) },
 	}, &cobra.Command{
