@@ -28,9 +28,12 @@ type HandshakeOptions struct {
 	Queue int
 	// PerSecond is how many handshakes may begin in a second, a tenth of a second's worth at once. 0: no limit.
 	PerSecond int
-	// Patience is how long a seat may wait for its peer while others wait for the seat. The one that has waited longest
+	// Patience is how long a seat may wait for its peer, all in all, while others wait for the seat. The one that has waited longest
 	// beyond it is evicted. Default 1 s.
 	Patience time.Duration
+	// Panicked is told of a panic in a handshake, on its worker, and ends that connection only: FailPanic. In check builds a panic ends the process. nil:
+	// it is only counted.
+	Panicked func(cause any, stack []byte)
 }
 
 // HandshakeStats are the counters and gauges of a Handshaker.
@@ -56,7 +59,7 @@ type Handshaker struct {
 	work    *sync.Cond // somebody left the queue for a seat, or closed
 	queue   list.List  // of *shake: those that wait for a seat
 	ready   list.List  // of *shake: those that have a seat and no goroutine yet
-	stalled list.List  // of *shake: those that wait for their peer, the longest first
+	stalled list.List  // of *shake: those that wait for their peer, who has waited longest first
 	leaving int        // evicted, with a seat that its goroutine has yet to give back
 	idle    int        // goroutines that wait for work
 	nextAt  time.Time  // when the rate lets the next one begin
@@ -226,7 +229,7 @@ func (h *Handshaker) serve() {
 	}
 }
 
-// stall notes that a seat waits for its peer.
+// stall notes that a seat waits for its peer. What it has waited before counts, or a byte now and then would keep a seat.
 func (h *Handshaker) stall(s *shake) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -234,8 +237,16 @@ func (h *Handshaker) stall(s *shake) {
 		s.fail(errEvicted)
 		return
 	}
-	s.stalledAt = time.Now()
-	h.put(&h.stalled, s)
+	s.stalledAt = time.Now().Add(-s.waited)
+	before := h.stalled.Back()
+	for before != nil && before.Value.(*shake).stalledAt.After(s.stalledAt) {
+		before = before.Prev()
+	}
+	if s.in = &h.stalled; before != nil {
+		s.place = h.stalled.InsertAfter(s, before)
+	} else {
+		s.place = h.stalled.PushFront(s)
+	}
 }
 
 // goOn notes that it no longer does.
@@ -243,6 +254,7 @@ func (h *Handshaker) goOn(s *shake) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if s.in == &h.stalled {
+		s.waited = time.Since(s.stalledAt)
 		h.remove(s)
 	}
 }

@@ -243,11 +243,11 @@ func (l *Loop) ready(c *Conn, events uint32) {
 	switch {
 	case c.is(isFinishing):
 		l.discard(c)
-	case !c.is(isPaused):
-		l.read(c)
-	case events&broken != 0:
+	case events&broken != 0 && (c.is(isPaused) || c.is(isMuted) && l.shaking(c)):
 		// The kernel cannot be told to keep this to itself, and nothing can be sent any more.
 		l.end(c, CausePeerReset)
+	case !c.is(isPaused):
+		l.read(c)
 	default:
 		c.flags |= isMuted
 		l.rearm(c)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 var (
 	errBusy    = errors.New("epoll: too many handshakes wait")
 	errEvicted = errors.New("epoll: a handshake that waited for its peer had to leave")
+	errPanic   = errors.New("epoll: a panic in a handshake")
 	errGone    = errors.New("epoll: the connection of a handshake has ended")
 )
 
@@ -29,8 +31,9 @@ type shake struct {
 	// Of the Handshaker, under its mu.
 	in        *list.List // the list it is on; nil: none
 	place     *list.Element
-	stalledAt time.Time
-	leaving   bool // it was evicted
+	stalledAt time.Time     // since when it has waited for its peer, had it waited at a stretch
+	waited    time.Duration // for its peer, up to the last time that it went on
+	leaving   bool          // it was evicted
 
 	mu       sync.Mutex
 	come     sync.Cond // unread has grown, or failure is set
@@ -47,9 +50,8 @@ type shake struct {
 	keys     record.State
 }
 
-// unreadMax is from how many unread bytes on the loop stops reading a connection in its handshake: more than any
-// handshake needs at a time, so it is early data of a peer in a hurry.
-const unreadMax = 64 << 10
+// unreadMax is how many unread bytes of a connection in its handshake there may be: the longest record. The loop reads on once no whole one is left.
+const unreadMax = recordBytesMax
 
 func newShake(t *TLS, l *Loop, name Handle) *shake {
 	s := &shake{t: t, loop: l, name: name}
@@ -92,7 +94,7 @@ func (s *shake) tell() {
 func (s *shake) run() (ok, resumed bool) {
 	h := s.t.Handshaker
 	h.compute <- struct{}{}
-	state, who, err := s.handshake()
+	state, who, err := s.contained()
 	<-h.compute
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,6 +105,24 @@ func (s *shake) run() (ok, resumed bool) {
 	s.verified = who
 	s.tell()
 	return s.failure == nil, state.DidResume
+}
+
+// contained is handshake, of which a panic ends no other connection.
+func (s *shake) contained() (state tls.ConnectionState, who any, err error) {
+	if checked {
+		return s.handshake()
+	}
+	defer func() {
+		cause := recover()
+		if cause == nil {
+			return
+		}
+		err = errPanic
+		if tell := s.t.Handshaker.o.Panicked; tell != nil {
+			tell(cause, debug.Stack())
+		}
+	}()
+	return s.handshake()
 }
 
 func (s *shake) handshake() (state tls.ConnectionState, who any, err error) {
@@ -148,6 +168,8 @@ func failKind(err error) HandshakeFail {
 		return FailBusy
 	case errors.Is(err, errEvicted):
 		return FailEvicted
+	case errors.Is(err, errPanic):
+		return FailPanic
 	case errors.Is(err, errNotTLS), errors.As(err, &header):
 		return FailNotTLS
 	case errors.As(err, &certificate), errors.As(err, &refused):
@@ -186,9 +208,6 @@ func (m *shim) Read(p []byte) (int, error) {
 	n := copy(p[:min(len(p), s.mind.left)], s.unread)
 	s.mind.left -= n
 	s.unread = s.unread[n:]
-	if s.full && len(s.unread) < unreadMax/2 {
-		s.tell()
-	}
 	return n, nil
 }
 
@@ -205,7 +224,7 @@ func (s *shake) hasRecord() bool {
 // with mu held.
 func (s *shake) wait() {
 	h := s.t.Handshaker
-	if len(s.unsent) > 0 {
+	if len(s.unsent) > 0 || s.full {
 		s.tell()
 	}
 	s.mu.Unlock()

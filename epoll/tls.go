@@ -39,11 +39,12 @@ const (
 	FailPeerAlert                        // the peer ended it by an alert
 	FailCertificate                      // the peer's certificate was missing, not valid, or refused by Verified
 	FailProtocol                         // no common version or suite, or another fault that crypto/tls found
-	handshakeFails  = int(FailProtocol) + 1
+	FailPanic                            // a fault of ours; told to HandshakeOptions.Panicked
+	handshakeFails  = int(FailPanic) + 1
 )
 
 var handshakeFailNames = [handshakeFails]string{
-	"not TLS", "busy", "evicted", "peer alert", "certificate", "protocol",
+	"not TLS", "busy", "evicted", "peer alert", "certificate", "protocol", "panic",
 }
 
 // String returns the reason in words.

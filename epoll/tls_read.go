@@ -83,7 +83,10 @@ func (l *Loop) open(c *Conn, s *secure, p []byte) (plain []byte, err error) {
 			s.over = true
 		}
 	}
-	if err != nil || s.over {
+	if err != nil {
+		s.over = true // also if it moves before it can be told
+	}
+	if s.over {
 		rest = nil
 	}
 	l.keepRaw(s, rest)

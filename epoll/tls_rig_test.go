@@ -69,6 +69,7 @@ type secureRig struct {
 	config *tls.Config
 	tls    *TLS
 	addr   netip.AddrPort
+	adopts func()
 }
 
 func newSecureRig(t *testing.T, o Options, ho HandshakeOptions) *secureRig {

@@ -62,20 +62,29 @@ func (l *Loop) startTLS(c *Conn, t *TLS) {
 	}
 }
 
-// feedTail hands what has come before StartTLS, or was left in its OnData, to the handshake.
+// feedTail hands what has come before StartTLS, or was left in its OnData, to the handshake. Nobody who waits for an answer to his hello has said
+// more than there may be unread.
 func (l *Loop) feedTail(c *Conn) {
 	tail := c.tail
 	c.tail = 0
-	if tail != 0 {
+	switch {
+	case tail == 0:
+	case l.bufs.at(tail).len() > unreadMax:
+		l.failShake(c, errNotTLS)
+	default:
 		l.feed(c, l.bufs.at(tail).bytes())
 	}
 	l.bufs.drop(&tail)
 }
 
-// readShaking reads a connection in its handshake once.
+// readShaking reads a connection in its handshake once, as far as there may be unread bytes.
 func (l *Loop) readShaking(c *Conn) {
-	n, errno := recv(c.fd, l.rbuf)
-	if n == 0 && errno == 0 && l.secure(c).shake.asked {
+	s := l.secure(c).shake
+	s.mu.Lock()
+	room := unreadMax - len(s.unread)
+	s.mu.Unlock()
+	n, errno := recv(c.fd, l.rbuf[:min(room, len(l.rbuf))])
+	if n == 0 && errno == 0 && s.asked {
 		l.endOfInput(c)
 		return
 	}
@@ -103,7 +112,7 @@ func (l *Loop) feed(c *Conn, p []byte) {
 	s.mu.Lock()
 	s.unread = append(s.unread, p...)
 	unread := s.unread
-	if len(unread) >= unreadMax && s.asked {
+	if len(unread) >= unreadMax {
 		s.full = true
 		l.mute(c)
 	}
@@ -160,7 +169,7 @@ func (l *Loop) advance(c *Conn, s *shake) {
 	s.told = false
 	out, over, failure := s.unsent, s.over, s.failure
 	s.unsent = nil
-	if s.full && len(s.unread) < unreadMax/2 && !s.ended && !c.is(isPaused) {
+	if s.full && !s.hasRecord() && !s.ended && !c.is(isPaused) {
 		s.full = false
 		c.flags &^= isMuted
 		l.rearm(c)

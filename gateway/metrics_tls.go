@@ -10,7 +10,7 @@ import (
 // handshakeLabels are why handshakes failed.
 var handshakeLabels = map[epoll.HandshakeFail]string{
 	epoll.FailNotTLS: "not_tls", epoll.FailBusy: "busy", epoll.FailEvicted: "evicted",
-	epoll.FailPeerAlert: "peer_alert", epoll.FailCertificate: "certificate", epoll.FailProtocol: "protocol",
+	epoll.FailPeerAlert: "peer_alert", epoll.FailCertificate: "certificate", epoll.FailProtocol: "protocol", epoll.FailPanic: "panic",
 }
 
 // tls emits what concerns TLS; nothing without a listener that has it.

@@ -42,7 +42,9 @@ func (g *Gateway) openTLS() error {
 			continue
 		}
 		if x.handshaker == nil {
-			x.handshaker = epoll.NewHandshaker(epoll.HandshakeOptions{Seats: g.cfg.TLS.HandshakesMax, PerSecond: g.cfg.TLS.HandshakeRate})
+			x.handshaker = epoll.NewHandshaker(epoll.HandshakeOptions{
+				Seats: g.cfg.TLS.HandshakesMax, PerSecond: g.cfg.TLS.HandshakeRate, Panicked: x.panicked,
+			})
 		}
 		x.doors[i] = newTLSDoor(g, l, g.cfg.tlsFilesOf(fmt.Sprintf("listeners[%d]", i), &g.bounds[i]), x.handshaker, &x.seen)
 	}
@@ -83,6 +85,11 @@ func (x *tlsGate) run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// panicked is told of a panic in a handshake.
+func (x *tlsGate) panicked(cause any, stack []byte) {
+	x.gw.log.Error().Interface("panic", cause).Bytes("stack", stack).Msg("panic in a TLS handshake; its connection is closed")
 }
 
 // close ends the handshakes under way.
