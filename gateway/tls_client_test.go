@@ -154,7 +154,7 @@ func TestTLSRevocationLists(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t, t.TempDir(), "ca")
 	cert, later := a.issue("one"), a.issue("two")
-	chain := func(c tls.Certificate) []*x509.Certificate { return []*x509.Certificate{c.Leaf, a.cert} }
+	chain := func(c tls.Certificate) issued { return proofOf([]*x509.Certificate{c.Leaf, a.cert}).links[0] }
 	load := func(name string, ofOthers bool) (r revoked, v, warn validator) {
 		r.load(certFile{"tls.crl[0]", name}, []*x509.Certificate{a.cert}, ofOthers, &v, &warn)
 		return r, v, warn

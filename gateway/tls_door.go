@@ -31,6 +31,7 @@ type tlsDoor struct {
 
 	// Of the watch, under the gate's lock.
 	tried, last []stamp // of the files as they were read last, and as they were seen last
+	bad         string  // what was wrong with them when they were read last; empty: nothing
 }
 
 // tlsState is what a door has from its files at a time. Not changed once made, but for the ticket keys of config.
@@ -65,6 +66,7 @@ func (d *tlsDoor) use(creds *credentials, keys []bus.TicketKey) {
 	s := &tlsState{config: d.base.Clone(), creds: creds}
 	s.config.GetCertificate = creds.certs.choose
 	s.config.ClientCAs = creds.pool
+	s.config.GetConfigForClient = refuseServerName
 	s.setTicketKeys(keys)
 	if was := d.now.Load(); was != nil {
 		s.generation = was.generation + 1
@@ -91,7 +93,7 @@ func (s *tlsState) setTicketKeys(shared []bus.TicketKey) {
 
 // What is wrong with certificates that are good as such.
 var (
-	errRevoked    = errors.New("the certificate, or one it comes from, is revoked or over")
+	errRevoked    = errors.New("the certificate, or one it comes from, is revoked, over or trusted no longer")
 	errNameless   = errors.New("the certificate has no name for the device, see tls.identity")
 	errTwoNamed   = errors.New("the certificate has several common names")
 	errBadName    = errors.New("the name in the certificate is empty, too long or has control characters")
@@ -107,7 +109,7 @@ func (d *tlsDoor) verified(state tls.ConnectionState) (any, error) {
 		return p, nil
 	}
 	now := time.Now()
-	if p.chains = goodOf(state.VerifiedChains, files.creds.revoked, now); len(p.chains) == 0 {
+	if p.proofs = goodOf(state.VerifiedChains, files.creds, now); len(p.proofs) == 0 {
 		return nil, errRevoked
 	}
 	leaf := state.VerifiedChains[0][0]
@@ -126,15 +128,16 @@ func (d *tlsDoor) verified(state tls.ConnectionState) (any, error) {
 	return p, nil
 }
 
-// goodOf are the chains that have nobody in them whose time is over or who is revoked.
-func goodOf(chains [][]*x509.Certificate, r revoked, now time.Time) (good [][]issued) {
+// goodOf are the chains that have nobody in them whose time is over or who is revoked, and end with somebody who is still trusted: the handshake may have begun
+// by files of before.
+func goodOf(chains [][]*x509.Certificate, creds *credentials, now time.Time) (good []proof) {
 	for _, chain := range chains {
 		over := false
 		for _, cert := range chain {
 			over = over || now.After(cert.NotAfter) || now.Before(cert.NotBefore)
 		}
-		if !over && !r.has(chain) {
-			good = append(good, issuedOf(chain))
+		if p := proofOf(chain); !over && creds.accepts(&p) {
+			good = append(good, p)
 		}
 	}
 	return good

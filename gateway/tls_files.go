@@ -34,8 +34,9 @@ type tlsFiles struct {
 // credentials are what the files of a listener hold. Not changed once loaded.
 type credentials struct {
 	certs   certificates
-	pool    *x509.CertPool // of authorities for devices; nil: no certificates of devices
-	anchors [32]byte       // stands for what certificates of devices are held against
+	pool    *x509.CertPool    // of authorities for devices; nil: no certificates of devices
+	trusted map[[32]byte]bool // these, by authorityKey
+	anchors [32]byte          // stands for what certificates of devices are held against
 	revoked revoked
 }
 
@@ -58,13 +59,18 @@ func (f *tlsFiles) load(v, warn *validator) *credentials {
 	hash.Write([]byte(f.clients))
 	if f.clients != clientCertsNone {
 		all := f.loadCA(v, warn)
-		c.pool = x509.NewCertPool()
-		for _, cert := range all {
-			c.pool.AddCert(cert)
-			hash.Write(cert.Raw)
-		}
 		for _, file := range f.crl {
 			c.revoked.load(file, all, f.listsOfOthers, v, warn)
+		}
+		c.pool, c.trusted = x509.NewCertPool(), map[[32]byte]bool{}
+		for _, cert := range all {
+			if c.revoked.hasAuthority(cert, all) {
+				warn.add(f.ca.path, fmt.Sprintf("%s: %s is revoked by %s, and nobody is let in by it", f.ca.name, cert.Subject, cert.Issuer), "leave it out")
+				continue
+			}
+			c.pool.AddCert(cert)
+			c.trusted[authorityKey(cert)] = true
+			hash.Write(cert.Raw)
 		}
 	}
 	hash.Sum(c.anchors[:0])

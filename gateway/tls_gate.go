@@ -22,7 +22,6 @@ type tlsGate struct {
 
 	mu      sync.Mutex // of what follows, and of new states of doors
 	tickets tickets
-	bad     string // what was wrong with files that were read last; empty: nothing
 }
 
 // tlsLookTime is between two looks at the files. A change is read once a look has found it as the one before did: certificate and key are
@@ -126,42 +125,36 @@ func (x *tlsGate) reload(which func(d *tlsDoor) bool) {
 func (x *tlsGate) load(which func(d *tlsDoor) bool) []*FieldError {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	v, warn := validator{}, validator{}
-	tried, recalls := 0, false
+	all, warn := validator{}, validator{}
+	recalls := false
 	for _, d := range x.doors {
 		if d == nil || !which(d) {
 			continue
 		}
-		tried++
-		first := d.now.Load() == nil
+		was, v := d.now.Load(), validator{}
 		d.tried = d.files.stamps() // before they are read: a change meanwhile is one to be read
-		d.last = d.tried
+		d.last, d.bad = d.tried, ""
 		creds := d.files.load(&v, &warn)
 		if creds == nil {
 			x.reloads[0].Add(1)
+			d.bad = v.errs[0].Error()
+			all.errs = append(all.errs, v.errs...)
 			continue
 		}
 		d.use(creds, x.tickets.inUse(time.Now()))
-		if !first {
+		if was != nil {
 			x.reloads[1].Add(1)
 			x.gw.log.Info().Str("listener", d.listener).Msg("TLS files were read anew")
-			recalls = recalls || len(creds.revoked) > 0
+			recalls = recalls || len(creds.revoked) > 0 || creds.anchors != was.creds.anchors
 		}
 	}
 	if recalls {
 		x.recallAll()
 	}
-	if tried > 0 {
-		x.bad = ""
-	}
-	warn.errs, v.errs = distinctErrors(warn.errs), distinctErrors(v.errs)
-	for _, e := range warn.errs {
+	for _, e := range distinctErrors(warn.errs) {
 		x.gw.log.Warn().Msg(e.Error())
 	}
-	if len(v.errs) > 0 {
-		x.bad = v.errs[0].Error()
-	}
-	return v.errs
+	return distinctErrors(all.errs)
 }
 
 // distinctErrors leaves out what was said before.
@@ -176,8 +169,13 @@ func distinctErrors(all []*FieldError) (once []*FieldError) {
 
 // check is a line of /readyz. Nothing in it keeps devices away: others are served well, and a stale certificate is what all gateways have.
 func (x *tlsGate) check() check {
+	bad := ""
 	x.mu.Lock()
-	bad := x.bad
+	for _, d := range x.doors {
+		if d != nil && bad == "" {
+			bad = d.bad
+		}
+	}
 	x.mu.Unlock()
 	soonest := x.soonestServer()
 	text := fmt.Sprintf("the first certificate expires on %s", soonest.Format(time.DateOnly))

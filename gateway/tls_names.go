@@ -3,6 +3,7 @@ package gateway
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"strings"
 )
 
@@ -20,6 +21,21 @@ func (c *certificates) add(cert *tls.Certificate) {
 	for _, name := range serverNames(cert.Leaf) {
 		c.byName[name] = append(c.byName[name], cert)
 	}
+}
+
+// serverNameMax is the longest name of a host (RFC 1035 §2.3.4).
+const serverNameMax = 255
+
+var errServerName = errors.New("the server name that is asked for is that of no host")
+
+// refuseServerName is tls.Config.GetConfigForClient. A server name may be as long as a hello, and is kept for as long as the device is connected, asked about in
+// callbacks and put into topics: what no host can be called is refused.
+func refuseServerName(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	bad := func(r rune) bool { return r <= ' ' || r >= 0x7F }
+	if len(hello.ServerName) > serverNameMax || strings.ContainsFunc(hello.ServerName, bad) {
+		return nil, errServerName
+	}
+	return nil, nil
 }
 
 // serverNames are the names that a certificate is for; its common name counts if it has no other.

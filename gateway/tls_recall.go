@@ -7,14 +7,20 @@ import (
 	"github.com/tidegate/tidegate/gateway/auth"
 )
 
-// A certificate may be revoked while its device is connected, which may be for months. So when lists were read anew the loops look at who is there. A changed
-// authority ends nobody: that is how authorities are replaced without a moment at which all devices have to come anew.
+// A certificate may be revoked while its device is connected, which may be for months, or its authority be trusted no longer. So when lists or authorities were
+// read anew the loops look at who is there. Authorities are replaced by naming both, until the devices have certificates of the new one.
 
 // tlsPeer is what the gateway keeps of a handshake. Made by a worker, then owned by the loop of the connection.
 type tlsPeer struct {
 	auth.Peer
-	chains     [][]issued // of its certificate, those that were good; none: it has shown none
-	generation uint64     // of the files that it was judged by
+	proofs     []proof // of its certificate, those that were good; none: it has shown none
+	generation uint64  // of the files that it was judged by
+}
+
+// proof is a chain from the certificate of a device to one that is trusted.
+type proof struct {
+	links []issued // all but the last
+	root  [32]byte // authorityKey of that: of the certificate itself where it is trusted as it is
 }
 
 // issued is a certificate as revocation lists name it.
@@ -23,27 +29,27 @@ type issued struct {
 	serial string
 }
 
-// issuedOf is a chain without its root, which no list is about.
-func issuedOf(chain []*x509.Certificate) []issued {
-	all := make([]issued, 0, len(chain))
-	for i := range len(chain) - 1 {
-		all = append(all, issued{authorityKey(chain[i+1]), string(chain[i].SerialNumber.Bytes())})
+func proofOf(chain []*x509.Certificate) proof {
+	last := len(chain) - 1
+	p := proof{root: authorityKey(chain[last])}
+	for i := range last {
+		p.links = append(p.links, issued{authorityKey(chain[i+1]), string(chain[i].SerialNumber.Bytes())})
 	}
-	return all
+	return p
 }
 
-// recalled tells whether the certificate that a connection has shown was revoked since.
+// recalled tells whether the certificate that a connection has shown would be let in no longer.
 func (s *shard) recalled(c *epoll.Conn) bool {
 	if s.gw.tls == nil || s.gw.tls.doors[c.Listener()] == nil {
 		return false
 	}
 	p, _ := c.Secured().(*tlsPeer)
 	now := s.gw.tls.doors[c.Listener()].now.Load()
-	if p == nil || len(p.chains) == 0 || p.generation == now.generation {
+	if p == nil || len(p.proofs) == 0 || p.generation == now.generation {
 		return false
 	}
-	for _, chain := range p.chains {
-		if !now.creds.revoked.hasAny(chain) {
+	for i := range p.proofs {
+		if now.creds.accepts(&p.proofs[i]) {
 			p.generation = now.generation
 			return false
 		}

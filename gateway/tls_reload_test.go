@@ -10,6 +10,7 @@ import (
 
 	"github.com/tidegate/tidegate/bus"
 	"github.com/tidegate/tidegate/bus/bustest"
+	"github.com/tidegate/tidegate/gateway/mqtt"
 )
 
 // TestTLSReload: changed files are found, and used for who comes then; who is connected stays; files that cannot be used leave all as it is.
@@ -84,12 +85,14 @@ func TestTLSAuthorityChanges(t *testing.T) {
 	if n := r.gw.tls.handshaker.Stats().Resumed; n != 1 {
 		t.Fatalf("%d resumed", n)
 	}
-	stays := r.mustTLS(r.mqtt, known)
+	leaves, stays := r.mustTLS(r.mqtt, known), r.mustTLS(r.mqtt, a.client())
+	r.connectOn(leaves, "leaves")
 	r.connectOn(stays, "stays")
 
 	next := newAuthority(t, t.TempDir(), "next")
 	a.write("ca.pem", "CERTIFICATE", next.cert.Raw)
 	r.gw.Reload()
+	leaves.endsWith(mqtt.AdministrativeAction, 0)
 	known.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &known.Certificates[0], nil }
 	if !r.refusedTLS(r.mqtt, known) {
 		t.Error("a ticket stands for a certificate of an authority that is trusted no longer")

@@ -107,19 +107,36 @@ func (n *revocations) newerThan(o *revocations) bool {
 	return n.made.After(o.made)
 }
 
-// has tells whether a certificate of a chain, the device's own first, is revoked.
-func (r revoked) has(chain []*x509.Certificate) bool {
-	return len(r) > 0 && r.hasAny(issuedOf(chain))
+// has tells whether a certificate is revoked.
+func (r revoked) has(one issued) bool {
+	list := r[one.by]
+	if list == nil {
+		return false
+	}
+	_, is := list.serials[one.serial]
+	return is
 }
 
-// hasAny tells whether one of some certificates is revoked.
-func (r revoked) hasAny(all []issued) bool {
-	for _, one := range all {
-		if list := r[one.by]; list != nil {
-			if _, is := list.serials[one.serial]; is {
-				return true
-			}
+// hasAuthority tells whether an authority is revoked by another. It may be trusted for the sake of the lists that it signs, and chains end with it then. Of
+// itself a list says nothing: a root is often number 1 beside the first that it issued.
+func (r revoked) hasAuthority(a *x509.Certificate, all []*x509.Certificate) bool {
+	for _, by := range all {
+		if bytes.Equal(by.RawSubject, a.RawIssuer) && authorityKey(by) != authorityKey(a) && r.has(issued{authorityKey(by), string(a.SerialNumber.Bytes())}) && a.CheckSignatureFrom(by) == nil {
+			return true
 		}
 	}
 	return false
+}
+
+// accepts tells whether a chain is good: from the device's own certificate up to one that is trusted, nobody is revoked.
+func (c *credentials) accepts(p *proof) bool {
+	for _, l := range p.links {
+		if c.revoked.has(l) {
+			return false
+		}
+		if c.trusted[l.by] {
+			return true
+		}
+	}
+	return c.trusted[p.root]
 }

@@ -96,6 +96,7 @@ func (x *tlsGate) refreshTickets(ctx context.Context) {
 	}
 	if err != nil {
 		x.gw.log.Debug().Err(err).Msg("keys of session tickets are not shared")
+		t.shared = false
 		if t.due(now, rotation) {
 			t.rotatedAt = now
 			t.take(bus.Tickets{Keys: t.next(now, rotation)}, now)
