@@ -60,7 +60,7 @@ func (s *shard) adoptSession(o *opening) {
 		return
 	}
 	s.count.adopted++
-	k := &keeper{sess: sess, revision: o.revision, generation: o.generation, savedAt: now}
+	k := &keeper{sess: sess, revision: o.revision, generation: o.generation, adopted: o.adopts, savedAt: now}
 	sess.Keep(k)
 	if o.owner != "" {
 		sess.BelongTo(o.owner)

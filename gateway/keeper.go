@@ -22,6 +22,7 @@ type keeper struct {
 	saving  bool // a write is under way
 	moving  bool // the session goes on elsewhere after it
 	fenced  bool // another gateway has it
+	adopted bool // from a gateway that was taken for dead; no connection has been here
 	again   bool // and another is to follow, as something has changed since
 	held    []*heldSuback
 	ready   []*heldSuback // wait for the write under way
@@ -46,6 +47,9 @@ const recordHead = 9
 // recordOpen is the flag of a session that a gateway has taken over and not written since: what follows is older.
 const recordOpen = 1
 
+// recordAdopted is the flag of a session that was taken up from a gateway that was taken for dead, and that no connection has had since.
+const recordAdopted = 4
+
 // recordOwned is the flag of a session that belongs to a user, who is named then.
 const recordOwned = 2
 
@@ -67,7 +71,11 @@ func keeperOf(sess *session.Session) *keeper {
 // appendRecord is the record of a session.
 func (s *shard) appendRecord(k *keeper) (value []byte, token uint32) {
 	k.sess.LogIsAt(s.gw.durable.at(uint16(inLog)))
-	head := appendHead(nil, k.generation, 0, k.sess.User())
+	flags := byte(0)
+	if k.adopted {
+		flags = recordAdopted
+	}
+	head := appendHead(nil, k.generation, flags, k.sess.User())
 	return k.sess.AppendRecord(head, s.loop.NowSec(), wallSec())
 }
 
@@ -154,13 +162,22 @@ func (s *shard) saved(k *keeper, token uint32, base, revision uint64, err error)
 	}
 }
 
-// notSaved is the end of a session here that another gateway has now. Other errors come when this gateway ends.
+// notSaved is the end of a session here that another gateway has now, unless its connection is still here and nowhere else. Other errors come when this gateway ends.
 func (s *shard) notSaved(k *keeper, err error) {
 	if !errors.Is(err, bus.ErrFenced) {
 		s.gw.log.Debug().Err(err).Msg("a session could not be kept")
 		return
 	}
 	s.count.recordsFenced++
+	if s.isLive(k) && k.next == nil {
+		s.regain(k)
+		return
+	}
+	s.giveUp(k)
+}
+
+// giveUp ends what is here of a session whose record another gateway has.
+func (s *shard) giveUp(k *keeper) {
 	k.fenced = true
 	s.yield(&claim{id: []byte(k.sess.ClientID())})
 	s.letGo(k)

@@ -34,30 +34,30 @@ var liveLabels = [liveKinds][2]string{ // transport, protocol
 
 // counters are a shard's own: plain numbers, added to by its loop alone and copied at a scrape.
 type counters struct {
-	opened, connects, refusedConnects, upgrades, takeovers    uint64
-	live                                                      [liveKinds]int64
-	closed                                                    [reasonCount]uint64
-	packetsIn, packetsOut                                     [16]uint64
-	messagesIn, messagesOut                                   [4]uint64 // by QoS
-	drops                                                     [session.DropReasons]uint64
-	refused, retainedFull, badCommands, willsLost, turnsEnded uint64
-	redelivered                                               uint64
-	pauses, lateTicks, movedOut, panics                       uint64
-	rests, slowed, flapped, duels, bannedUnheard              uint64
-	rewrites, autoSubscribed, autoRefused                     uint64
-	payloadIn, payloadOut                                     uint64 // bytes
-	takenElsewhere                                            uint64
-	turnedAway                                                [verdictCount]uint64
-	authentications                                           [authResults]uint64
-	chainAnswers                                              [chainResults]uint64
-	aliasBytesIn, aliasBytesOut                               int64 // topics kept for aliases
-	aliasBytesSaved                                           uint64
-	callsRefused                                              uint64
-	denied                                                    [deniedActions]uint64
-	expelled                                                  uint64                       // devices that new rules took something from
-	stored                                                    [bus.StoreGivenUp + 1]uint64 // answers for messages to be stored
-	recordsWritten, recordsFenced, openingsForgone            uint64
-	fellBehind, catchUpReads, replayed, adopted, doubts       uint64
+	opened, connects, refusedConnects, upgrades, takeovers        uint64
+	live                                                          [liveKinds]int64
+	closed                                                        [reasonCount]uint64
+	packetsIn, packetsOut                                         [16]uint64
+	messagesIn, messagesOut                                       [4]uint64 // by QoS
+	drops                                                         [session.DropReasons]uint64
+	refused, retainedFull, badCommands, willsLost, turnsEnded     uint64
+	redelivered                                                   uint64
+	pauses, lateTicks, movedOut, panics                           uint64
+	rests, slowed, flapped, duels, bannedUnheard                  uint64
+	rewrites, autoSubscribed, autoRefused                         uint64
+	payloadIn, payloadOut                                         uint64 // bytes
+	takenElsewhere                                                uint64
+	turnedAway                                                    [verdictCount]uint64
+	authentications                                               [authResults]uint64
+	chainAnswers                                                  [chainResults]uint64
+	aliasBytesIn, aliasBytesOut                                   int64 // topics kept for aliases
+	aliasBytesSaved                                               uint64
+	callsRefused                                                  uint64
+	denied                                                        [deniedActions]uint64
+	expelled                                                      uint64                       // devices that new rules took something from
+	stored                                                        [bus.StoreGivenUp + 1]uint64 // answers for messages to be stored
+	recordsWritten, recordsFenced, openingsForgone                uint64
+	fellBehind, catchUpReads, replayed, adopted, regained, doubts uint64
 }
 
 // snapshot is what one shard tells a scrape.
@@ -233,7 +233,7 @@ var metricTable = []struct {
 	{"gateway_store_ready", "1 while the log and the buckets are there.", nil},
 	{"gateway_store_answers_total", "Messages of devices that were to be stored, by what became of them.", []string{"result"}},
 	{"gateway_store_pending_batches", "Batches of messages that are not stored yet.", nil},
-	{"gateway_session_records_total", "Records of persistent sessions written, writes that another gateway had forestalled (fenced), and sessions taken up whose gateway died (adopted).", []string{"what"}},
+	{"gateway_session_records_total", "Records of persistent sessions written, writes that another gateway had forestalled (fenced), sessions taken up whose gateway died (adopted), and sessions taken back by a gateway that had not (regained).", []string{"what"}},
 	{"gateway_store_groups_total", "Groups of messages handed to JetStream.", nil},
 	{"gateway_store_retries_total", "Messages handed to JetStream again, as no answer came.", nil},
 	{"gateway_store_duplicates_total", "Messages that were stored already when they were handed again.", nil},

@@ -19,6 +19,7 @@ func (e emitter) durable(s *snapshot, g *Gateway) {
 	e.counter("gateway_session_records_total", float64(s.recordsWritten), "written")
 	e.counter("gateway_session_records_total", float64(s.recordsFenced), "fenced")
 	e.counter("gateway_session_records_total", float64(s.adopted), "adopted")
+	e.counter("gateway_session_records_total", float64(s.regained), "regained")
 	n := g.bus.Counters()
 	e.counter("gateway_store_groups_total", float64(n.StoreGroups))
 	e.counter("gateway_store_retries_total", float64(n.StoreRetries))
@@ -50,5 +51,6 @@ func (s *snapshot) addDurable(o *snapshot) {
 	s.catchUpReads += o.catchUpReads
 	s.replayed += o.replayed
 	s.adopted += o.adopted
+	s.regained += o.regained
 	s.doubts += o.doubts
 }

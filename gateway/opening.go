@@ -223,7 +223,11 @@ func (g *Gateway) claimRecord(o *opening, flags byte, tries int, done func()) {
 	if o.guarded && o.user != "" {
 		owner = o.user
 	}
-	value := append(appendHead(nil, o.generation, recordOpen, owner), o.value...)
+	mark := byte(recordOpen)
+	if o.adopts {
+		mark |= recordAdopted
+	}
+	value := append(appendHead(nil, o.generation, mark, owner), o.value...)
 	g.bus.SaveSession(o.id, value, o.before, 0, func(revision uint64, err error) {
 		switch {
 		case errors.Is(err, bus.ErrFenced):
@@ -316,7 +320,7 @@ func (s *shard) openSession(c *epoll.Conn, in *session.Connect, o *opening) (ses
 	}
 	k.revision, k.generation, k.read, k.savedAt = o.revision, o.generation, 0, now
 	k.logPos = sess.LogPos()
-	k.moving, k.fenced = false, false // whatever a claim before this connect wanted: it is here again
+	k.moving, k.fenced, k.adopted = false, false, false // whatever a claim before this connect wanted: it is here again
 	if !present {
 		s.beginAt(sess)
 	}

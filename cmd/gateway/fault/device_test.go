@@ -171,7 +171,7 @@ func (d *device) handshake(conn net.Conn, in *bufio.Reader) (present bool, err e
 		return false, errMalformed
 	case body[1] >= refused:
 		d.count.refusals.Add(1)
-		d.count.lastReason.Store(fmt.Sprintf("CONNECT refused with %#x", body[1]))
+		d.count.lastReason.Store(fmt.Sprintf("%s CONNECT of %s refused with %#x", time.Now().Format("15:04:05.000"), d.id, body[1]))
 		return false, fmt.Errorf("refused with %#x", body[1])
 	}
 	return body[0]&1 != 0, nil
@@ -234,7 +234,7 @@ func (d *device) handle(first byte, body []byte) error {
 		d.pinged = time.Time{}
 	case pDisconnect:
 		if len(body) > 0 {
-			d.count.lastReason.Store(fmt.Sprintf("DISCONNECT with %#x", body[0]))
+			d.count.lastReason.Store(fmt.Sprintf("%s %s got DISCONNECT with %#x at %s", time.Now().Format("15:04:05.000"), d.id, body[0], d.conn.RemoteAddr()))
 		}
 	default:
 		return errMalformed
