@@ -105,9 +105,14 @@ func (x *bans) share(ctx context.Context) {
 	}
 }
 
-// take takes all shared bans over.
+// take takes all shared bans over. One of ours that was among them, and no longer is, somebody has ended.
 func (x *bans) take(all map[string]*bus.Ban) {
 	x.mu.Lock()
+	for key, b := range x.shared {
+		if all[key] == nil {
+			delete(x.own, b.Kind+"."+b.Name)
+		}
+	}
 	x.shared = maps.Clone(all)
 	x.mu.Unlock()
 	x.renew()
@@ -164,7 +169,7 @@ func (x *bans) renew() {
 		return
 	}
 	x.list.Store(next)
-	x.expel(next.newer(before))
+	x.expel(next.newer(before, time.Now()))
 }
 
 func (l *banList) add(b *bus.Ban) {
@@ -185,22 +190,23 @@ func (l *banList) add(b *bus.Ban) {
 }
 
 // newer is who was not banned before: client ids that can be looked for one by one, or whether everybody has to be looked at.
-func (l *banList) newer(before *banList) (clients []string, everybody bool) {
+func (l *banList) newer(before *banList, now time.Time) (clients []string, everybody bool) {
 	if before == nil {
 		before = &banList{}
 	}
+	held := func(until int64, was bool) bool { return was && (until == 0 || now.UnixNano() < until) }
 	for name := range l.clients {
-		if _, was := before.clients[name]; !was {
+		if until, was := before.clients[name]; !held(until, was) {
 			clients = append(clients, name)
 		}
 	}
 	for name := range l.users {
-		if _, was := before.users[name]; !was {
+		if until, was := before.users[name]; !held(until, was) {
 			return nil, true
 		}
 	}
 	for network := range l.networks {
-		if _, was := before.networks[network]; !was {
+		if until, was := before.networks[network]; !held(until, was) {
 			return nil, true
 		}
 	}

@@ -77,6 +77,9 @@ func newAddresses(p *PerAddress) *addresses {
 	return x
 }
 
+// mappedBits come before an IPv4 address in the form of IPv6 (RFC 4291 §2.5.5.2).
+const mappedBits = 96
+
 // parseNetwork reads an address or a network.
 func parseNetwork(text string) (netip.Prefix, error) {
 	if a, err := netip.ParseAddr(text); err == nil {
@@ -84,6 +87,9 @@ func parseNetwork(text string) (netip.Prefix, error) {
 		return netip.PrefixFrom(a, a.BitLen()), nil
 	}
 	p, err := netip.ParsePrefix(text)
+	if a := p.Addr(); a.Is4In6() && p.Bits() >= mappedBits {
+		p = netip.PrefixFrom(a.Unmap(), p.Bits()-mappedBits)
+	}
 	return p.Masked(), err
 }
 

@@ -1,0 +1,83 @@
+package gateway
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/tidegate/tidegate/bus"
+	"github.com/tidegate/tidegate/bus/bustest"
+	"github.com/tidegate/tidegate/gateway/mqtt"
+)
+
+// TestFlappingBanIsLifted: a ban that a gateway has imposed ends, also there, when somebody takes it out of the bucket.
+func TestFlappingBanIsLifted(t *testing.T) {
+	t.Parallel()
+	s := bustest.Start(t)
+	r := start(t, shareBans, func(c *Config) {
+		c.NATS.URL, c.Bans.FlappingConnects, c.Bans.FlappingWindow, c.Bans.FlappingBan = s.URL(), 2, time.Second, time.Hour
+	})
+	for range 2 {
+		r.connect(mqtt.V5, "mended").disconnect()
+	}
+	r.open(mqtt.V5, r.mqtt).refusesConnectAs("mended", mqtt.Banned)
+	r.eventually("the bucket tells it", func() bool {
+		r.gw.bans.mu.Lock()
+		defer r.gw.bans.mu.Unlock()
+		return len(r.gw.bans.shared) == 1
+	})
+	if found, err := r.gw.bus.RemoveBan(t.Context(), bus.BanClient, "mended"); !found || err != nil {
+		t.Fatal(found, err)
+	}
+	r.eventually("it is lifted", func() bool { clients, _, _, _ := r.gw.bans.state(); return clients == 0 })
+	home := r.gw.home([]byte("mended"))
+	r.eventually("it is at peace", func() bool {
+		told := make(chan bool)
+		home.do(func(s *shard) {
+			peace := true
+			for _, c := range s.flaps.of {
+				peace = peace && c.idle(s.loop.Now())
+			}
+			told <- peace
+		})
+		return <-told
+	})
+	r.connect(mqtt.V5, "mended").ping()
+}
+
+// TestBannedAgain: who is banned anew, after an end that nobody has swept up yet, is looked for.
+func TestBannedAgain(t *testing.T) {
+	now := time.Now()
+	of := func(until time.Time) *banList {
+		l := &banList{clients: map[string]int64{}, users: map[string]int64{}, networks: map[netip.Prefix]int64{}, lengths: map[int]bool{}}
+		l.add(&bus.Ban{Kind: bus.BanClient, Name: "c", Until: until})
+		return l
+	}
+	over, again, ever := of(now.Add(-time.Second)), of(now.Add(time.Hour)), of(time.Time{})
+	if clients, everybody := again.newer(over, now); len(clients) != 1 || everybody {
+		t.Errorf("%v, %v", clients, everybody)
+	}
+	for _, before := range []*banList{again, ever} {
+		if clients, everybody := ever.newer(before, now); len(clients) != 0 || everybody {
+			t.Errorf("%v, %v", clients, everybody)
+		}
+	}
+	if clients, _ := ever.newer(nil, now); len(clients) != 1 {
+		t.Errorf("%v", clients)
+	}
+}
+
+// TestMappedNetworks: IPv4 addresses and networks in the form of IPv6 are those of IPv4, in which addresses are compared.
+func TestMappedNetworks(t *testing.T) {
+	for text, want := range map[string]string{
+		"::ffff:192.0.2.0/120": "192.0.2.0/24", "::ffff:c000:200/120": "192.0.2.0/24", "::ffff:192.0.2.7": "192.0.2.7/32", "::ffff:192.0.2.7/128": "192.0.2.7/32",
+		"2001:db8::7/32": "2001:db8::/32", "192.0.2.7/24": "192.0.2.0/24",
+	} {
+		if got, err := parseNetwork(text); err != nil || got.String() != want {
+			t.Errorf("%s: %v, %v", text, got, err)
+		}
+	}
+	if name, err := BanName(bus.BanAddress, "::ffff:0:0/96"); err == nil {
+		t.Errorf("%s is not everybody", name)
+	}
+}
