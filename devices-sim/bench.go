@@ -65,7 +65,7 @@ func benchCommand() *cobra.Command {
 	fs.IntVar(&b.repeat, "repeat", 3, "runs of each contender in each scenario")
 	fs.DurationVar(&b.duration, "duration", benchDuration, "of the traffic of a run")
 	fs.BoolVar(&b.smoke, "smoke", false, "one short run of each with few devices: are the results right, whatever the figures")
-	fs.StringVar(&b.out, "out", "", "write the tables as Markdown to this file (default standard output)")
+	fs.StringVar(&b.out, "out", "", "write the tables as Markdown to this file, but for what is between its marks <!-- by hand --> and <!-- end --> (default standard output)")
 	fs.StringVar(&b.json, "json", "", "write every run as JSON to this file")
 	fs.StringVar(&b.dir, "dir", "", "directory of the contenders (default devices-sim/contenders, here or above)")
 	return cmd
@@ -324,6 +324,9 @@ func (b *bench) far(s *benchScenario, start func(*contender, address) error) (at
 
 // write writes the reports.
 func (b *bench) write(stdout io.Writer, rep *benchReport) error {
+	if page, err := os.ReadFile(b.out); err == nil {
+		rep.byHand = writtenByHand(string(page))
+	}
 	var text bytes.Buffer
 	rep.markdown(&text)
 	if b.out == "" {

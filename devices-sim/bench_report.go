@@ -22,6 +22,24 @@ type benchReport struct {
 	Skipped     []skippedContender `json:"skipped,omitempty"`
 	Musts       []must             `json:"musts,omitempty"`
 	Tables      []benchTable       `json:"scenarios"`
+
+	byHand string // what somebody has written between the marks of the page
+}
+
+// What is between these marks on a page of figures is kept when the page is written anew.
+const (
+	byHandBegins = "<!-- by hand -->\n"
+	byHandEnds   = "<!-- end -->\n"
+)
+
+// writtenByHand finds that in a page, with its marks.
+func writtenByHand(page string) string {
+	_, rest, ok := strings.Cut(page, byHandBegins)
+	text, _, closed := strings.Cut(rest, byHandEnds)
+	if !ok || !closed {
+		return ""
+	}
+	return byHandBegins + text + byHandEnds
 }
 
 // builtContender is one that was measured, or stood beside it.
@@ -168,6 +186,9 @@ func (rep *benchReport) markdown(out io.Writer) {
 		} else {
 			p("\nNot measured: %s could not be built.", s.Contender)
 		}
+	}
+	if rep.byHand != "" {
+		p("\n%s", strings.TrimSuffix(rep.byHand, "\n"))
 	}
 	rep.markdownMusts(p)
 	if len(rep.Contenders) > 0 {

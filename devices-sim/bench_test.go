@@ -332,6 +332,26 @@ func TestBenchMarkdown(t *testing.T) {
 	if err := rep.err(); !errors.Is(err, errBench) {
 		t.Errorf("a run without figures: %v", err)
 	}
+	keepsWhatIsByHand(t, rep, out.String())
+}
+
+// keepsWhatIsByHand: a page is written anew, but for what somebody wrote between the marks.
+func keepsWhatIsByHand(t *testing.T, rep *benchReport, page string) {
+	t.Helper()
+	before, after, _ := strings.Cut(page, "\n## Must hold")
+	want := before + "\n<!-- by hand -->\n## TLS\n\nMeasured otherwise.\n<!-- end -->\n\n## Must hold" + after
+	name := filepath.Join(t.TempDir(), "page.md")
+	if err := os.WriteFile(name, []byte(strings.ReplaceAll(want, "0.", "9.")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := (&bench{out: name}).write(io.Discard, rep); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(name); err != nil || string(got) != want {
+			t.Fatalf("%v: got\n%s\nwant\n%s", err, got, want)
+		}
+	}
 }
 
 // TestBenchSmoke is the command against the real gateway, without the others. The scenarios with a NATS server beside it

@@ -42,12 +42,12 @@ func (r *revoked) load(file certFile, authorities []*x509.Certificate, ofOthers 
 		ders = append(ders, text)
 	}
 	if len(ders) == 0 {
-		v.add(file.path, file.name+" has no revocation list in it", "a CRL of version 2, as openssl ca -gencrl makes with crl_extensions in its configuration")
+		v.add(file.path, file.name+" has no revocation list in it", "a CRL of version 2, as openssl ca -gencrl makes with crlnumber or crl_extensions in its configuration")
 	}
 	for _, der := range ders {
 		list, err := x509.ParseRevocationList(der)
 		if err != nil {
-			v.add(file.path, fmt.Sprintf("%s is no revocation list: %v", file.name, err), "a CRL of version 2, as openssl ca -gencrl makes with crl_extensions in its configuration")
+			v.add(file.path, fmt.Sprintf("%s is no revocation list: %v", file.name, err), "a CRL of version 2, as openssl ca -gencrl makes with crlnumber or crl_extensions in its configuration")
 			continue
 		}
 		unknown := v
