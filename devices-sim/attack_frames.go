@@ -88,22 +88,20 @@ func wsFrames(a *attacker) error {
 	return nil
 }
 
-// deflated is 64 MB of zeros, compressed. They are made once.
+// deflated is 64 MB of zeros, compressed: a block of a megabyte over and over. They are made once.
 var deflated = sync.OnceValue(func() []byte {
 	var b bytes.Buffer
 	w, err := flate.NewWriter(&b, flate.BestCompression)
 	if err != nil {
 		panic(err) // the level is one
 	}
-	for zeros := make([]byte, 1<<20); b.Len() < 64<<10; {
-		if _, err := w.Write(zeros); err != nil {
-			panic(err) // memory does not fail
-		}
+	if _, err = w.Write(make([]byte, 1<<20)); err == nil {
+		err = w.Flush()
 	}
-	if err := w.Flush(); err != nil {
-		panic(err)
+	if err != nil {
+		panic(err) // memory does not fail
 	}
-	return bytes.TrimSuffix(b.Bytes(), []byte{0, 0, 0xff, 0xff})
+	return bytes.TrimSuffix(bytes.Repeat(b.Bytes(), 64), []byte{0, 0, 0xff, 0xff})
 })
 
 func wsDeflate(a *attacker) error {

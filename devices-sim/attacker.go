@@ -21,8 +21,8 @@ import (
 	"github.com/tidegate/tidegate/gateway/ws"
 )
 
-// Attackers are a process of their own, of the lowest priority: they stand for other machines, which would not take the
-// gateway's processor. They use plain sockets and a goroutine each, so that they can do what no device would.
+// Attackers are a process of their own, which gets the processor when nobody else wants it: they stand for other machines, which would not
+// take the gateway's. They use plain sockets and a goroutine each, so that they can do what no device would.
 
 // siege is what attackers are told: the first thing on their standard input, whose end is theirs.
 type siege struct {
@@ -116,13 +116,13 @@ type besiegers struct {
 	got  spoils
 }
 
-// spawnAttackers starts a process of attackers. Its priority is that of its parent's thread, so it is lowered with nice.
+// spawnAttackers starts a process of attackers.
 func spawnAttackers(s *siege) (*besiegers, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command("nice", "-n", "19", self, "attackers")
+	cmd := exec.Command(self, "attackers")
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	in, err := cmd.StdinPipe()
@@ -133,7 +133,7 @@ func spawnAttackers(s *siege) (*besiegers, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := cmd.Start(); err != nil {
+	if err := startIdle(cmd); err != nil {
 		return nil, err
 	}
 	b := &besiegers{end: func() { _ = in.Close() }, told: make(chan error, 1)}
@@ -173,12 +173,20 @@ func (a *attacker) dial(port int) (*link, error) {
 	return &link{Conn: c, a: a, v: mqtt.V5, off: context.AfterFunc(a.ctx, func() { c.Close() })}, nil
 }
 
-// Write is that of the connection, counted.
-func (l *link) Write(p []byte) (int, error) {
-	n, err := l.Conn.Write(p)
+// Write is that of the connection, counted, and in pieces: a kernel that does not preempt itself has everybody wait for a write, and an
+// attacker's is of another machine.
+func (l *link) Write(p []byte) (n int, err error) {
+	for err == nil && n < len(p) {
+		var k int
+		k, err = l.Conn.Write(p[n:min(len(p), n+writePiece)])
+		n += k
+	}
 	l.a.tally.bytes.Add(uint64(n))
 	return n, err
 }
+
+// writePiece is what attackers write at once.
+const writePiece = 4 << 10
 
 // end ends the connection.
 func (l *link) end() {

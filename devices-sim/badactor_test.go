@@ -180,7 +180,7 @@ func TestBadInput(t *testing.T) {
 func TestBadActor(t *testing.T) {
 	t.Parallel()
 	b := &badActor{
-		devices: 20, rate: 200, qos: 1, share: 0.2, attacks: []string{"ping-flood"}, each: time.Second, rest: time.Second, worse: 1000, memory: 1 << 40,
+		devices: 20, rate: 200, qos: 1, share: 0.2, attacks: []string{"ping-flood"}, rounds: 2, each: sampleEvery, rest: sampleEvery, worse: 1000, memory: 1 << 40,
 		spawn: inProcess, attack: attackHere, now: monotonic(), progress: io.Discard,
 	}
 	if err := b.validate(); err != nil {

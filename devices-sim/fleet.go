@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"math/rand/v2"
 
 	"github.com/tidegate/tidegate/epoll"
@@ -72,7 +73,8 @@ type fleet struct {
 	commandAt  int64     // when a command came last
 	stormNanos int64     // from the drop until all were back; negative: minus the time of the drop, not all are back
 	reportAt   int64
-	intervalAt int64 // when the durations of the second at hand are to be reported
+	interval   int64 // for which durations are reported
+	intervalAt int64 // when those of the one at hand are to be
 	busyFrom   usage // when the traffic began
 	cost       cost
 
@@ -145,7 +147,8 @@ func newFleet(p *plan, now clock, reports chan<- report) (*fleet, error) {
 	}
 	f.windowCopies = f.windowOf()
 	f.connects = p.connects(f.now)
-	f.reportAt, f.intervalAt = f.now+reportEvery, f.now+second
+	f.interval = cmp.Or(int64(p.Interval), second)
+	f.reportAt, f.intervalAt = f.now+reportEvery, f.now+f.interval
 	f.stormAt, f.calmUntil = never, never
 	f.untilAt = f.connects.at(f.connects.end) + readySlackSec*second
 	f.loop, err = epoll.New(epoll.Options{}, f, f)

@@ -42,6 +42,7 @@ type options struct {
 	Seed         uint64        // of all chance
 	Run          uint32        // marks the payloads of this run
 	BadShare     float64
+	Interval     time.Duration `json:",omitempty"` // of the durations that workers tell of; 0: a second
 	Username     string
 	Password     string
 }

@@ -32,9 +32,10 @@ type runner struct {
 	reports chan from
 	drained bool // an interrupt was passed on
 
-	tick        *time.Ticker    // of the samples
-	samples     []sample        // one a second
-	second      func(s *sample) // is told of each; nil: nobody
+	every       time.Duration                       // between samples; 0: a second
+	tick        *time.Ticker                        // of the samples
+	samples     []sample                            // one each time
+	sampled     func(s *sample, latency *histogram) // is told of each, and of the latencies in it; nil: nobody
 	lastReading reading
 	ackNow      *histogram // of the second at hand
 	latencyNow  *histogram
@@ -65,7 +66,7 @@ const settleMax = 3 * second
 
 // run makes a run of r.o and returns its result. ctx ends it before its time, in order.
 func (r *runner) run(ctx context.Context) (*result, error) {
-	r.tick = time.NewTicker(time.Second)
+	r.tick = time.NewTicker(cmp.Or(r.every, time.Second))
 	defer r.tick.Stop()
 	defer r.shut()
 	if err := r.prepare(); err != nil {

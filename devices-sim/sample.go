@@ -75,14 +75,14 @@ func (r *runner) takeSample() {
 		s.Servers = append(s.Servers, serverSample{100 * (u.CPU - last.servers[i]).Seconds() / elapsed, u.RSS})
 		next.servers = append(next.servers, u.CPU)
 	}
-	r.latencyNow.reset()
-	r.ackNow.reset()
 	r.lastReading = next
 	r.samples = append(r.samples, s)
 	r.view.show(&s, r.o.Devices)
-	if r.second != nil {
-		r.second(&s)
+	if r.sampled != nil {
+		r.sampled(&s, latency)
 	}
+	r.latencyNow.reset()
+	r.ackNow.reset()
 }
 
 // firstReading is where the first second's rates begin.

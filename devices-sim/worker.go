@@ -108,7 +108,7 @@ func (f *fleet) report() {
 	}
 	rep := report{Stage: f.stage, Count: f.count.clone(), Resources: selfUsage(), StormNanos: f.stormNanos, LiveAt: f.liveAt, CommandAt: f.commandAt}
 	if f.now >= f.intervalAt {
-		f.intervalAt += second * max(1, (f.now-f.intervalAt)/second)
+		f.intervalAt += f.interval * max(1, (f.now-f.intervalAt)/f.interval)
 		rep.Ack, f.hist.ackNow = handOver(f.hist.ackNow)
 		rep.Latency, f.hist.latencyNow = handOver(f.hist.latencyNow)
 	}
