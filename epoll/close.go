@@ -11,7 +11,7 @@ func (c *Conn) Close() {
 
 // Finish ends the connection gracefully: no more OnData, OnDrained or OnTimeout; what is in the batch is written,
 // then close_notify if it is secured, then our FIN; input is read and discarded until the peer's FIN, because closing a socket with unread bytes sends a
-// RST that can overtake the goodbye. If that takes longer than lingerSec, rounded up by at most two seconds, the
+// RST that can overtake the goodbye. A peer that goes on sending is not read any more after discardsMax reads. If that takes longer than lingerSec, rounded up by at most two seconds, the
 // connection is closed. OnClose gets CauseClosed when the goodbye was written, otherwise CauseStalled or
 // CausePeerReset.
 func (c *Conn) Finish(lingerSec uint32) {
@@ -28,6 +28,7 @@ func (c *Conn) Finish(lingerSec uint32) {
 
 func (l *Loop) finish(c *Conn, lingerSec uint32) {
 	c.flags = c.flags&^isPaused | isFinishing
+	c.discards = 0
 	c.deadlineSec = l.nowSec + lingerSec + 1
 	l.link(c)
 	if c.is(isMuted) {
@@ -53,6 +54,10 @@ func (l *Loop) shut(c *Conn) {
 	}
 }
 
+// discardsMax is how many reads of a finishing connection are forgotten. What the peer had on its way is less; one that goes on
+// sending then does so into a full socket until the linger is over.
+const discardsMax = 8
+
 // discard reads a finishing connection once and forgets what it reads.
 func (l *Loop) discard(c *Conn) {
 	n, errno := recv(c.fd, l.rbuf)
@@ -60,6 +65,10 @@ func (l *Loop) discard(c *Conn) {
 	switch {
 	case n > 0:
 		l.stats.ReadBytes += uint64(n)
+		if c.discards++; c.discards == discardsMax {
+			c.flags |= isMuted
+			l.rearm(c)
+		}
 	case errno == unix.EAGAIN || errno == unix.EINTR:
 	case c.is(isShut):
 		l.end(c, CauseClosed)

@@ -23,7 +23,7 @@ type Conn struct {
 	movedSec uint32 // when the socket last took bytes, while isBlocked
 	peerPort uint16
 	cause    Cause // while isEnded
-	_        uint8
+	discards uint8 // reads while isFinishing
 
 	peer [16]byte
 }

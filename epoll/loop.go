@@ -246,6 +246,9 @@ func (l *Loop) ready(c *Conn, events uint32) {
 	case events&broken != 0 && (c.is(isPaused) || c.is(isMuted) && l.shaking(c)):
 		// The kernel cannot be told to keep this to itself, and nothing can be sent any more.
 		l.end(c, CausePeerReset)
+	case c.is(isResumed) && c.tail != 0 && !c.is(isPaused):
+		// What it has is offered first, later in this tick. More would only have to be kept, and a connection that is held to a pace by pauses
+		// would pile up its tail: 1.6 MB each, and 2 ms to move it, in a flood of pings.
 	case !c.is(isPaused):
 		l.read(c)
 	default:

@@ -108,6 +108,10 @@ func (l *Loop) offerResumed() {
 		if c.is(isTLS) {
 			l.endIfOver(c)
 		}
+		if c.is(isMuted) && !c.is(isPaused) && !c.Closing() && !l.shaking(c) {
+			c.flags &^= isMuted
+			l.rearm(c)
+		}
 	}
 }
 
@@ -193,7 +197,7 @@ func (c *Conn) ResumeRead() {
 		return
 	}
 	c.flags &^= isPaused
-	if c.is(isMuted) {
+	if c.is(isMuted) && c.tail == 0 { // else once its tail was offered, if it does not pause again then
 		c.flags &^= isMuted
 		l.rearm(c)
 	}

@@ -385,3 +385,23 @@ func TestReadErrorNumbers(t *testing.T) {
 		t.Fatal("a socket error is an end")
 	}
 }
+
+// TestPacedTail: a connection that is read packet by packet, with a pause after each, keeps what one read brought and not what its peer could send
+// meanwhile.
+func TestPacedTail(t *testing.T) {
+	r := newRig(t, Options{ReadBytes: 1000})
+	calls := 0
+	r.data = func(c *Conn, p []byte) []byte {
+		if len(p) > 1000 {
+			t.Fatalf("%d bytes offered", len(p))
+		}
+		calls++
+		c.PauseRead()
+		return p[2:]
+	}
+	c, p := r.pair()
+	r.tickEnd = func() { c.ResumeRead() }
+	p.send(pattern(20_000))
+	r.until("all", func() bool { return calls == 10_000 })
+	r.tickEnd = nil
+}

@@ -63,6 +63,7 @@ type secure struct {
 	who   any    // what Verified returned
 	raw   uint32 // unread ciphertext, less than a record, in the loop's buffer table; 0: none
 	out   uint32 // ciphertext that the socket has refused, likewise
+	large bool   // its records are large enough to read many at once
 	over  bool   // the peer has said close_notify
 	bye   bool   // we have
 }

@@ -382,3 +382,37 @@ func talkToOpenssl(path string, args []string) error {
 	}
 	return say("Q")
 }
+
+// TestTLSSmallRecords: records of a byte are opened a few at a time, so that the others need not wait for 64 kB of them; large ones
+// are read as much at once as without TLS.
+func TestTLSSmallRecords(t *testing.T) {
+	const small, large = 20_000, 4 << 20
+	r := newSecureRig(t, Options{}, HandshakeOptions{})
+	seen, most := 0, [2]int{}
+	r.data = func(c *Conn, p []byte) []byte {
+		part := 0
+		if seen >= small {
+			part = 1
+		}
+		seen += len(p)
+		most[part] = max(most[part], len(p))
+		return nil
+	}
+	done := make(chan error, 1)
+	go func() {
+		c, err := r.dial(r.client(tls.VersionTLS13))
+		for i := 0; i < small && err == nil; i++ {
+			_, err = c.Write([]byte{0})
+		}
+		if err == nil {
+			_, err = c.Write(pattern(large))
+		}
+		done <- err
+		r.Wake()
+	}()
+	r.with("all bytes", func() error { return <-done })
+	r.until("the last of them", func() bool { return seen == small+large })
+	if most[0] > (unreadMax+smallRead)/recordHeader || most[1] < smallRead { // what came with the handshake is opened at once
+		t.Errorf("at most %d records of a byte and %d bytes of large ones at once", most[0], most[1])
+	}
+}
