@@ -11,10 +11,13 @@ func (s *Session) onSubscribe(ev *Event, out *Out) {
 			return
 		}
 	}
+	look := &s.table.look
+	look.begin(s, len(ev.Filters))
 	from := len(out.codes)
 	for i := range ev.Filters {
 		out.codes = append(out.codes, s.subscribe(&ev.Filters[i], ev.SubID, out))
 	}
+	look.end()
 	out.Sends = append(out.Sends, Send{Kind: SendSuback, PacketID: ev.PacketID, Reasons: out.codes[from:len(out.codes):len(out.codes)]})
 }
 
@@ -27,15 +30,17 @@ func (s *Session) subscribe(f *Filter, id uint32, out *Out) uint8 {
 	if !ok {
 		return reasonFilterInvalid
 	}
-	at := s.find(share, filter)
-	known := *at != nil
+	sub := s.held(share, filter)
+	known := sub != nil
 	if !known && int(s.subCount) >= s.table.limits.SubscriptionsMax {
 		return reasonQuota
 	}
-	sub := *at
 	if !known {
 		sub = s.link(f.Topic, share, filter, out)
 		s.setSince(sub, f.Since)
+		if look := &s.table.look; look.made() {
+			look.add(sub)
+		}
 	}
 	if sub.set(f, id) || !known {
 		s.mustSave(out)
@@ -48,11 +53,13 @@ func (s *Session) subscribe(f *Filter, id uint32, out *Out) uint8 {
 
 // onUnsubscribe answers each filter in order [MQTT-3.11.3-1]. Messages already under way are still delivered.
 func (s *Session) onUnsubscribe(ev *Event, out *Out) {
+	look := &s.table.look
+	look.begin(s, len(ev.Filters))
 	from := len(out.codes)
 	for i := range ev.Filters {
 		reason := uint8(reasonNoSubscription)
 		share, filter, ok := shareOf(ev.Filters[i].Topic)
-		if ok && ev.Filters[i].Refuse == 0 {
+		if ok && ev.Filters[i].Refuse == 0 && (!look.made() || look.get(share, filter) != nil) {
 			if at := s.find(share, filter); *at != nil {
 				s.unlink(at, out)
 				s.mustSave(out)
@@ -64,7 +71,16 @@ func (s *Session) onUnsubscribe(ev *Event, out *Out) {
 		}
 		out.codes = append(out.codes, reason)
 	}
+	look.end()
 	out.Sends = append(out.Sends, Send{Kind: SendUnsuback, PacketID: ev.PacketID, Reasons: out.codes[from:len(out.codes):len(out.codes)]})
+}
+
+// held is the subscription with this filter; nil: there is none. With a lookup it may be one that the packet at hand has unsubscribed.
+func (s *Session) held(share, filter []byte) *Subscription {
+	if look := &s.table.look; look.made() {
+		return look.get(share, filter)
+	}
+	return *s.find(share, filter)
 }
 
 // find is where the list points to the subscription with this filter, or its end.

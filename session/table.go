@@ -30,6 +30,7 @@ type Table struct {
 	flows []*flow // unused
 	works []*work // unused
 	rec   record  // scratch of AppendRecord and Restore
+	look  lookup  // scratch of onSubscribe and onUnsubscribe
 
 	stamps        uint32
 	expired       uint64
@@ -71,6 +72,7 @@ func NewTable(l *Limits) *Table {
 		func(s *Subscription) uint64 { return maphash.String(t.seed, s.Filter) },
 		func(s *Subscription) **Subscription { return &s.chain })
 	t.wild.init(t.seed)
+	t.look.seed = t.seed
 	t.groups = map[string]*Group{}
 	t.byInterest = map[uint32]*Group{}
 	return t
