@@ -26,7 +26,7 @@ type login struct {
 }
 
 // exchangeWork is what a step of an exchange counts for in shard.work: a tenth of a millisecond at most.
-const exchangeWork = 1000
+const exchangeWork = 8000
 
 // login is that of the device, nil if CONNECT named no method.
 func (d *device) login() *login {

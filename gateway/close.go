@@ -22,6 +22,9 @@ func (s *shard) OnClose(c *epoll.Conn, why epoll.Cause) {
 	s.gone(c, d, &session.Event{Kind: session.Lost, KeepWill: d.reason != reasonNormal})
 	s.givePlace(c, d)
 	s.dropAliases(d)
+	if s.deflate.of == c.Handle() {
+		s.deflate.end()
+	}
 	if len(s.runs) > 0 || len(s.changes) > 0 { // what its end set off comes after the end of this tick
 		s.loop.Wake()
 	}

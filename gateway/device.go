@@ -29,6 +29,7 @@ type device struct {
 	op      ws.Op  // opcode of the message that waits for room in the uplink
 	eager   bool   // in shard.eager
 	paused  bool   // in uplink.paused
+	resting bool   // in shard.resting
 	whole   bool   // there is one: the first decoded bytes of the tail
 
 	unwelcome bool    // it may not stay: it is only told so
@@ -120,7 +121,7 @@ func (s *shard) OnOpen(c *epoll.Conn) {
 func (s *shard) OnData(c *epoll.Conn, p []byte) (rest []byte) {
 	d := s.devices.At(c.Slot())
 	defer s.containPanic(c, d)
-	s.work = 0
+	s.beginTurn()
 	if d.headed {
 		if p = s.onProxyHeader(c, d, p); d.headed || len(p) == 0 {
 			return p

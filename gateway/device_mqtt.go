@@ -27,7 +27,7 @@ func (s *shard) onPackets(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 		if n == 0 {
 			break
 		}
-		if d.awaits || s.mustWait(c) {
+		if d.awaits || s.mustWait(c, d) {
 			d.partialSec = 0
 			if d.awaits && len(p) > waitBytesMax {
 				c.PauseRead()
@@ -54,6 +54,7 @@ func (s *shard) onPackets(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 			d.lastSec = now
 		}
 		p = p[n:]
+		s.work += packetWork + n/packetBytesPerWork
 		if s.pacer != nil {
 			if s.paced(c, d, n); c.Closing() {
 				return nil
@@ -69,9 +70,16 @@ func (s *shard) onPackets(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 	return p
 }
 
+// packetWork is what a packet counts for, beside what it asks for; its bytes, which are checked and copied, count as one in packetBytesPerWork.
+// Bytes of properties count one each, as they are read property by property, and again on the way to NATS.
+const (
+	packetWork         = 8
+	packetBytesPerWork = 8
+)
+
 // mustWait tells that a device is not to be read further now.
-func (s *shard) mustWait(c *epoll.Conn) bool {
-	return s.unread(c) || s.overworked(c) || s.awaitsNATS(c) || s.pacer != nil && s.rested(c)
+func (s *shard) mustWait(c *epoll.Conn, d *device) bool {
+	return s.unread(c) || s.overworked(c, d) || s.awaitsNATS(c) || s.pacer != nil && s.rested(c)
 }
 
 // unread tells that a device does not read what it is sent; then it is not read either until it does, as its answers would
@@ -82,30 +90,6 @@ func (s *shard) unread(c *epoll.Conn) bool {
 	}
 	c.PauseRead()
 	return true
-}
-
-// workMax is how many subscriptions one connection may have visited in one turn before others get theirs: a millisecond or two.
-const workMax = 32_000
-
-// overworked tells that a connection has had its turn; it goes on in the next tick.
-func (s *shard) overworked(c *epoll.Conn) bool {
-	if s.work < workMax {
-		return false
-	}
-	c.PauseRead()
-	s.count.turnsEnded++
-	s.resting = append(s.resting, c.Handle())
-	return true
-}
-
-// wakeResting lets the connections go on that have had their turn.
-func (s *shard) wakeResting() {
-	for _, h := range s.resting {
-		if c := s.loop.Conn(h); c != nil && !s.devices.At(c.Slot()).paused {
-			c.ResumeRead()
-		}
-	}
-	s.resting = s.resting[:0]
 }
 
 // onPacket handles one packet of a live device; false: the connection is closed.
@@ -299,6 +283,7 @@ func (s *shard) publishProperties(c *epoll.Conn, d *device, p *mqtt.Packet, m *s
 	if props.Raw != nil {
 		s.props = props.AppendForward(s.props[:0])
 		m.Props = s.props
+		s.work += len(s.props)
 	}
 	return true
 }
@@ -385,7 +370,7 @@ func (s *shard) sessionFilters(d *device, in []mqtt.Filter, tooMany refusal) []s
 }
 
 // filterWork is what looking one filter up among those of its session counts for.
-const filterWork = 16
+const filterWork = 128
 
 // checkFilter is why the gateway refuses a filter.
 func (s *shard) checkFilter(filter []byte) refusal {

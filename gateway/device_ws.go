@@ -156,7 +156,7 @@ func (s *shard) onFrames(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 	now := s.loop.NowSec()
 	n, raw := int(d.decoded), p[d.decoded:]
 	if d.whole {
-		if !s.onWhole(c, d, d.op, p[:n]) {
+		if !s.onWhole(c, d, d.op, p[:n], true) {
 			return p
 		}
 		d.whole, n = false, 0
@@ -175,7 +175,7 @@ func (s *shard) onFrames(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 				break // no room in the uplink, or on the way home: the frames wait as they are
 			}
 		}
-		if len(raw) == 0 || s.mustWait(c) {
+		if len(raw) == 0 || s.mustWait(c, d) {
 			break
 		}
 		chunk, size, code := d.reader.Next(raw, s.frameLimits(c, d))
@@ -186,6 +186,7 @@ func (s *shard) onFrames(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 		if size == 0 {
 			break
 		}
+		s.work += packetWork + size/packetBytesPerWork
 		if d.missed = 0; d.wire >= wirePlain && d.state == stateLive {
 			d.lastSec = now
 		}
@@ -211,11 +212,11 @@ func (s *shard) onFrames(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 		if !chunk.Last {
 			continue
 		}
-		if !s.onWhole(c, d, chunk.Op, p[:n]) {
+		if !s.onWhole(c, d, chunk.Op, p[:n], false) {
 			if c.Closing() {
 				return nil
 			}
-			// No room for it now: it is offered again, whole, when reading resumes.
+			// No room for it now, or its turn is over: it is offered again, whole, when reading resumes.
 			d.op, d.whole = chunk.Op, true
 			break
 		}

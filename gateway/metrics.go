@@ -41,6 +41,7 @@ type counters struct {
 	messagesIn, messagesOut                                       [4]uint64 // by QoS
 	drops                                                         [session.DropReasons]uint64
 	refused, retainedFull, badCommands, willsLost, turnsEnded     uint64
+	workMost                                                      int // in a tick, see work.go
 	redelivered                                                   uint64
 	pauses, lateTicks, movedOut, panics                           uint64
 	rests, slowed, flapped, duels, bannedUnheard                  uint64

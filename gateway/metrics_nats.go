@@ -120,6 +120,7 @@ func (s *snapshot) add(o *snapshot) {
 	s.badCommands += o.badCommands
 	s.willsLost += o.willsLost
 	s.turnsEnded += o.turnsEnded
+	s.workMost = max(s.workMost, o.workMost)
 	s.keptBytes += o.keptBytes
 	s.takenElsewhere += o.takenElsewhere
 	s.aliasBytesIn += o.aliasBytesIn

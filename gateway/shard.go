@@ -83,8 +83,10 @@ type shard struct {
 	flaps      *flaps   // nil: nobody is banned for it
 	duels      *duels
 
-	resting []epoll.Handle // connections that have had their turn in this tick
-	work    int            // subscriptions visited for the connection whose turn it is
+	resting []epoll.Handle // connections that have had their turn, in order
+	head    epoll.Handle   // who was the first of them, and goes on in this tick
+	work    int            // for the connection whose turn it is
+	worked  int            // in this tick, for those before it
 
 	lastTickSec uint32
 	graceSec    uint32 // until then nobody is closed for silence: the loop itself was late
@@ -230,9 +232,7 @@ func (s *shard) OnTickEnd() {
 	if now := s.loop.NowSec(); now != s.lastTickSec {
 		s.everySecond(now)
 	}
-	if len(s.resting) > 0 {
-		s.wakeResting()
-	}
+	s.endWork()
 	if s.pauses.n > 0 {
 		s.endRests()
 	}

@@ -33,13 +33,13 @@ func (d *device) encoding() (enc command.Encoding, op ws.Op) {
 	return command.JSON, ws.OpText
 }
 
-// bytesPerWork has reading a frame count as work in the turn of a connection: in a millisecond 100 kB of JSON can be read.
-const bytesPerWork = 4
+// workPerByte has reading a frame count as work in the turn of a connection: in a millisecond 100 kB of JSON can be read.
+const workPerByte = 2
 
 // onTalk handles one frame of commands; false: the connection is closed, or its turn is over in the middle of an array, which is to
 // be offered again as it is.
 func (s *shard) onTalk(c *epoll.Conn, d *device, op ws.Op, frame []byte) bool {
-	s.work += 1 + len(frame)/bytesPerWork
+	s.work += packetWork + len(frame)*workPerByte
 	enc, want := d.encoding()
 	if op != want {
 		return s.bad(c, d, &command.Command{Bad: command.ErrCommand})
@@ -74,7 +74,7 @@ func (s *shard) endsTurn(c *epoll.Conn, d *device, work int) bool {
 		c.PauseRead()
 		return true
 	}
-	return work >= workMax && s.overworked(c)
+	return work >= s.share() && s.overworked(c, d)
 }
 
 // onCommand carries out one command; false: the connection is closed.

@@ -52,9 +52,14 @@ func (f *Inflater) Append(dst []byte, op Op, payload []byte, bytesMax int) (out 
 	if len(payload) == 0 { // nobody is to send this (§7.2.3.6), but what else could it be
 		return dst, 0
 	}
-	start := len(dst)
 	f.in = deflated{left: payload}
 	defer func() { f.in = deflated{} }()
+	return f.message(dst, op, bytesMax)
+}
+
+// message appends the message in f.in.
+func (f *Inflater) message(dst []byte, op Op, bytesMax int) (out []byte, code CloseCode) {
+	start := len(dst)
 	for streams := 0; ; streams++ {
 		if streams == finalBlocksMax {
 			return dst, PolicyViolation
@@ -102,6 +107,7 @@ func (f *Inflater) stream(dst []byte, end int) (out []byte, code CloseCode) {
 			return dst, TooBig
 		}
 		dst = dst[:len(dst)+n]
+		f.in.units -= n / inflatedPerUnit
 		if errors.Is(err, io.EOF) {
 			return dst, 0
 		}
@@ -116,10 +122,16 @@ func (f *Inflater) stream(dst []byte, end int) (out []byte, code CloseCode) {
 type deflated struct {
 	left  []byte
 	ended bool // left is of deflateEnd
+
+	units int         // of the step at hand that are left, see Inflating
+	pause func() bool // waits for the next step; false: there is none. nil: all is one step
 }
 
 // ReadByte is part of flate.Reader.
 func (d *deflated) ReadByte() (byte, error) {
+	if d.units--; d.units < 0 && d.pause != nil && !d.pause() {
+		return 0, io.ErrUnexpectedEOF
+	}
 	if len(d.left) == 0 {
 		if d.ended {
 			return 0, io.EOF
