@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"errors"
+	"io"
 	"testing"
 	"time"
 
@@ -77,6 +78,43 @@ func TestTLSMuchBehindTheHello(t *testing.T) {
 	p.send(append(hello(t), make([]byte, 40<<10)...))
 	if why := r.untilClosed(1); why != CauseHandshake || r.Stats().HandshakeFails[FailNotTLS] != 1 {
 		t.Fatal(why, r.Stats().HandshakeFails)
+	}
+}
+
+// KeyUpdates are the dearest records that there are. A byte of data between two of them makes no more of them honest.
+func TestTLSKeyUpdatesBetweenData(t *testing.T) {
+	for name, c := range map[string]struct {
+		updates int
+		want    Cause
+	}{"a few": {handledMax, CausePeerClosed}, "many": {1000, CauseBadRecord}} {
+		r := newSecureRig(t, Options{}, HandshakeOptions{})
+		keys := new(minder)
+		config := r.client(tls.VersionTLS13)
+		config.KeyLogWriter = (*keyLogWriter)(keys)
+		r.with(name, func() error {
+			conn, err := r.dial(config)
+			if err != nil {
+				return err
+			}
+			state, err := keys.keys13(conn.ConnectionState().CipherSuite, true)
+			if err != nil {
+				return err
+			}
+			var all []byte
+			k := record.NewCiphers(1)
+			for range c.updates {
+				all = state.AppendKeyUpdate(k, 0, all, false)
+				all = state.Seal(k, 0, all, []byte("a"))
+			}
+			if _, err = conn.NetConn().Write(state.AppendCloseNotify(k, 0, all)); err != nil {
+				return err
+			}
+			_, _ = io.Copy(io.Discard, conn.NetConn())
+			return conn.NetConn().Close()
+		})
+		if why := r.untilClosed(1); why != c.want {
+			t.Errorf("%s: %v", name, why)
+		}
 	}
 }
 
