@@ -67,6 +67,33 @@ func TestBannedAgain(t *testing.T) {
 	}
 }
 
+// TestBanMeetsWhoMoves: an address that is banned while one of its connections is on the way to another loop, where nobody looks, ends there.
+func TestBanMeetsWhoMoves(t *testing.T) {
+	t.Parallel()
+	r := start(t, memoryOnly)
+	list := &banList{clients: map[string]int64{}, users: map[string]int64{}, networks: map[netip.Prefix]int64{}, lengths: map[int]bool{}}
+	list.add(&bus.Ban{Kind: bus.BanAddress, Name: "127.0.1.0/24"})
+	for i := range 50 {
+		c := r.dialFrom("127.0.1.7", r.mqtt, mqtt.V5)
+		r.eventually("it is accepted", func() bool { return r.gw.room.open.Load() == 1 })
+		r.gw.bans.list.Store(list) // and all have been looked at
+		before := r.sum().movedOut
+		c.write(c.connectPacket(r.ids("moves", i%2, 1)[0]))
+		err := c.fill()
+		r.gw.bans.list.Store(nil)
+		c.cut()
+		r.eventually("it is gone", func() bool { return r.gw.room.open.Load() == 0 })
+		if r.sum().movedOut == before {
+			continue
+		}
+		if err == nil {
+			t.Errorf("who has moved hears %x", c.in)
+		}
+		return
+	}
+	t.Error("nobody moved")
+}
+
 // TestMappedNetworks: IPv4 addresses and networks in the form of IPv6 are those of IPv4, in which addresses are compared.
 func TestMappedNetworks(t *testing.T) {
 	for text, want := range map[string]string{

@@ -67,12 +67,13 @@ func (s *shard) arrive(a *arrival) {
 	if s.pacer != nil {
 		s.pacer.begin(c, s.loop.NowSec())
 	}
-	if s.recalled(c) {
-		s.doomed = append(s.doomed, doomed{c.Handle(), reasonRevoked})
-	}
 	s.outflow.begin(c)
 	s.arm(c, d)
-	switch {
+	switch { // nobody looked at it on the way
+	case s.recalled(c):
+		s.close(c, d, reasonRevoked)
+	case s.gw.bannedAddress(s.gw.answerable(c.Listener(), c.Peer(), d.who())):
+		s.close(c, d, reasonBanned)
 	case d.loggingIn():
 		s.reconnect(c, d)
 	case d.wire == wirePlain:
