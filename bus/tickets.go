@@ -43,7 +43,7 @@ func (b *Bus) Tickets(ctx context.Context) (Tickets, error) {
 }
 
 // ReplaceTickets puts keys, the newest first and 16 at most, in the place of those that were read as was, unless somebody was quicker. It returns
-// what is there then, either way. It waits for NATS.
+// what is there then, either way: a key or more. It waits for NATS.
 func (b *Bus) ReplaceTickets(ctx context.Context, was Tickets, keys []TicketKey) (Tickets, error) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
@@ -63,7 +63,7 @@ func (b *Bus) ReplaceTickets(ctx context.Context, was Tickets, keys []TicketKey)
 		_, err = kv.Update(ctx, ticketsKey, value, was.revision)
 	}
 	t, readErr := readTickets(ctx, kv)
-	if readErr != nil || t.revision == was.revision {
+	if readErr != nil || t.revision == was.revision || len(t.Keys) == 0 { // the last: somebody has deleted them
 		return Tickets{}, fmt.Errorf("bus: write %s of %s: %w", ticketsKey, ticketsBucket, errors.Join(err, readErr))
 	}
 	return t, nil

@@ -55,6 +55,35 @@ func TestTickets(t *testing.T) {
 	}
 }
 
+// TestTicketsTakenAway: who replaces keys that somebody has deleted meanwhile is not told of none, and the next who looks can put some there.
+func TestTicketsTakenAway(t *testing.T) {
+	t.Parallel()
+	s := bustest.Start(t)
+	b := openOn(t, s, func(*Options) {})
+	keys := []TicketKey{{MadeSec: 1, Secret: [32]byte{1}}}
+	was, err := b.ReplaceTickets(t.Context(), Tickets{}, keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kv, err := b.tickets(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := kv.Delete(t.Context(), ticketsKey); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := b.ReplaceTickets(t.Context(), was, keys); err == nil {
+		t.Errorf("%+v without an error", got)
+	}
+	none, err := b.Tickets(t.Context())
+	if err != nil || len(none.Keys) != 0 {
+		t.Fatal(none, err)
+	}
+	if got, err := b.ReplaceTickets(t.Context(), none, keys); err != nil || len(got.Keys) != 1 {
+		t.Error(got, err)
+	}
+}
+
 // TestTicketsUnreadable: what is no list of keys is an error that says what to do, and so is a NATS without JetStream.
 func TestTicketsUnreadable(t *testing.T) {
 	t.Parallel()
