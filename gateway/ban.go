@@ -172,9 +172,16 @@ func (x *bans) renew() {
 	x.expel(next.newer(before, time.Now()))
 }
 
+// banEndsMax is the last year in which a ban may end; one that would end later does not. Nanoseconds count to 2262.
+const banEndsMax = 2200
+
 func (l *banList) add(b *bus.Ban) {
 	until := int64(0)
-	if !b.Until.IsZero() {
+	switch {
+	case b.Until.IsZero(), b.Until.Year() > banEndsMax:
+	case b.Until.Unix() <= 0:
+		return // it is over
+	default:
 		until = b.Until.UnixNano()
 	}
 	switch b.Kind {

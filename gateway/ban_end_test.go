@@ -94,6 +94,31 @@ func TestBanMeetsWhoMoves(t *testing.T) {
 	t.Error("nobody moved")
 }
 
+// TestBanOfManyYears: the end of a ban may be beyond what nanoseconds can count, or before them.
+func TestBanOfManyYears(t *testing.T) {
+	t.Parallel()
+	l := &banList{clients: map[string]int64{}, users: map[string]int64{}, networks: map[netip.Prefix]int64{}, lengths: map[int]bool{}}
+	for name, until := range map[string]time.Time{"far": time.Now().Add(290 * 365 * 24 * time.Hour), "1970": time.Unix(0, 0), "long ago": time.Unix(-1e11, 0)} {
+		l.add(&bus.Ban{Kind: bus.BanClient, Name: name, Until: until})
+	}
+	for name, want := range map[string]bool{"far": true, "1970": false, "long ago": false} {
+		if l.has(name, "", time.Now().UnixNano()) != want {
+			t.Errorf("%s: banned is not %v", name, want)
+		}
+	}
+	s := bustest.Start(t)
+	r := start(t, shareBans, func(c *Config) { c.NATS.URL = s.URL() })
+	b, err := NewBan(bus.BanClient, "far", "", 290*365*24*time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.gw.bus.PutBan(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("it is heeded", func() bool { clients, _, _, _ := r.gw.bans.state(); return clients == 1 })
+	r.open(mqtt.V5, r.mqtt).refusesConnectAs("far", mqtt.Banned)
+}
+
 // TestMappedNetworks: IPv4 addresses and networks in the form of IPv6 are those of IPv4, in which addresses are compared.
 func TestMappedNetworks(t *testing.T) {
 	for text, want := range map[string]string{
