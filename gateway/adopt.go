@@ -46,7 +46,7 @@ func (s *shard) adoptSession(o *opening) {
 		return
 	}
 	now := s.loop.NowSec()
-	in := session.Connect{ClientID: o.id, Version: uint8(mqtt.V5), ExpirySec: info.ExpirySec, Durable: true}
+	in := session.Connect{ClientID: o.id, Version: uint8(mqtt.V5), ExpirySec: info.ExpirySec, Durable: true, Class: s.gw.classAway(string(o.id))}
 	if info.HasWill && info.Will.DelaySec > 0 { // one without a delay is published by Restore
 		in.Will = &info.Will
 	}

@@ -23,7 +23,7 @@ type AutoSubscribe struct {
 // autoSubscribe makes the subscriptions that the configuration has for a device, as if it had sent one SUBSCRIBE. It is called
 // when CONNACK and what was in flight are on their way.
 func (s *shard) autoSubscribe(c *epoll.Conn, d *device) {
-	id := d.clientID()
+	b, id := s.boundsOf(c), d.clientID()
 	s.filters = s.filters[:0]
 	for i := range s.cfg.AutoSubscribe {
 		rule := &s.cfg.AutoSubscribe[i]
@@ -40,7 +40,7 @@ func (s *shard) autoSubscribe(c *epoll.Conn, d *device) {
 		}
 		s.filters = append(s.filters, session.Filter{
 			Topic: []byte(filter), QoS: uint8(rule.QoS), NoLocal: rule.NoLocal,
-			RetainAsPublished: rule.RetainAsPublished, RetainHandling: uint8(rule.RetainHandling), Refuse: uint8(s.checkFilter([]byte(filter)).code()),
+			RetainAsPublished: rule.RetainAsPublished, RetainHandling: uint8(rule.RetainHandling), Refuse: uint8(s.checkFilter(b, []byte(filter)).code()),
 		})
 		if f := &s.filters[len(s.filters)-1]; d.talks() { // its acks know no QoS 2
 			f.QoS = min(f.QoS, 1)

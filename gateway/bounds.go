@@ -22,6 +22,13 @@ type Bounds struct {
 	PacketBytesMax   int           `yaml:"packet_bytes_max" doc:"limits.packet_bytes_max of this listener"`
 	ExpiryMax        time.Duration `yaml:"expiry_max" doc:"session.expiry_max of this listener"`
 	MaxQoS           int           `yaml:"max_qos" doc:"mqtt.max_qos of this listener"`
+	TopicLevelsMax   int           `yaml:"topic_levels_max" doc:"mqtt.topic_levels_max of this listener"`
+	TopicBytesMax    int           `yaml:"topic_bytes_max" doc:"mqtt.topic_bytes_max of this listener"`
+	FiltersMax       int           `yaml:"filters_max" doc:"mqtt.filters_max of this listener"`
+	InflightMax      int           `yaml:"inflight_max" doc:"mqtt.inflight_max of this listener"`
+	SubscriptionsMax int           `yaml:"subscriptions_max" doc:"limits.subscriptions_max of this listener: of a session whose device is connected there, or was last"`
+	QueueCountMax    int           `yaml:"queue_count_max" doc:"session.queue_count_max of this listener: of a session whose device is connected there, or was last"`
+	QueueBytesMax    int           `yaml:"queue_bytes_max" doc:"session.queue_bytes_max of this listener: of a session whose device is connected there, or was last"`
 
 	RetainAvailable          bool   `yaml:"retain_available" doc:"mqtt.retain_available of this listener"`
 	WildcardAvailable        bool   `yaml:"wildcard_available" doc:"mqtt.wildcard_available of this listener"`

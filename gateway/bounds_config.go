@@ -33,6 +33,8 @@ func (c *Config) bounds() Bounds {
 		PacketBytesMax: c.Limits.PacketBytesMax, ExpiryMax: c.Session.ExpiryMax, MaxQoS: m.MaxQoS, RetainAvailable: m.RetainAvailable,
 		WildcardAvailable: m.WildcardAvailable, MultiLevelAvailable: m.MultiLevelAvailable, WildcardDepthMin: m.WildcardDepthMin,
 		SharedAvailable: m.SharedAvailable, SubscriptionIDsAvailable: m.SubscriptionIDsAvailable,
+		TopicLevelsMax: m.TopicLevelsMax, TopicBytesMax: m.TopicBytesMax, FiltersMax: m.FiltersMax, InflightMax: m.InflightMax,
+		SubscriptionsMax: c.Limits.SubscriptionsMax, QueueCountMax: c.Session.QueueCountMax, QueueBytesMax: c.Session.QueueBytesMax,
 		ServerReference: m.ServerReference, Proxy: c.Proxy.Header, Auth: c.Auth.Chain, ACLDefault: c.ACL.Default,
 		ConnectRate: c.Limits.ConnectRate, ConnectBurst: c.Limits.ConnectBurst,
 		PacketRate: c.Limits.PacketRate, ByteRate: c.Limits.ByteRate, DeliverRate: c.Limits.DeliverRate, RateBurst: c.Limits.RateBurst, RatePolicy: c.Limits.RatePolicy,
@@ -44,11 +46,11 @@ func (c *Config) bounds() Bounds {
 // boundPath is the gateway's setting for a bound.
 func boundPath(name string) string {
 	switch name {
-	case "expiry_max":
+	case "expiry_max", "queue_count_max", "queue_bytes_max":
 		return "session." + name
 	case "proxy":
 		return "proxy.header"
-	case "packet_bytes_max", "connections_max", "connect_rate", "connect_burst", "packet_rate", "byte_rate", "deliver_rate", "rate_burst", "rate_policy", "connection_time":
+	case "packet_bytes_max", "subscriptions_max", "connections_max", "connect_rate", "connect_burst", "packet_rate", "byte_rate", "deliver_rate", "rate_burst", "rate_policy", "connection_time":
 		return "limits." + name
 	case "tenant":
 		return "tenants"
@@ -154,6 +156,9 @@ func (b *Bounds) validate(v *validator, path func(name string) string) {
 		{"receive_max", b.ReceiveMax, 1, 65535}, {"topic_alias_max", b.TopicAliasMax, 0, 65535},
 		{"topic_alias_out_max", b.TopicAliasOutMax, 0, 255}, {"packet_bytes_max", b.PacketBytesMax, 128, 256 << 20},
 		{"max_qos", b.MaxQoS, 0, 2}, {"wildcard_depth_min", b.WildcardDepthMin, 0, 128},
+		{"topic_levels_max", b.TopicLevelsMax, 1, 128}, {"topic_bytes_max", b.TopicBytesMax, 1, 65535}, {"filters_max", b.FiltersMax, 1, 10_000},
+		{"inflight_max", b.InflightMax, 1, 65535}, {"subscriptions_max", b.SubscriptionsMax, 1, 65535},
+		{"queue_count_max", b.QueueCountMax, 0, 1_000_000}, {"queue_bytes_max", b.QueueBytesMax, 1, 1 << 30},
 		{"connections_max", b.ConnectionsMax, 0, 1 << 30},
 		{"connect_rate", b.ConnectRate, 0, 1_000_000}, {"connect_burst", b.ConnectBurst, 1, 1_000_000},
 		{"packet_rate", b.PacketRate, 0, 1_000_000}, {"byte_rate", b.ByteRate, 0, ratePerSecMax}, {"deliver_rate", b.DeliverRate, 0, 1_000_000},

@@ -193,7 +193,7 @@ func TestBoundsOfTable(t *testing.T) {
 	cfg := Default()
 	limits := sessionLimits(&cfg, []Bounds{
 		{ReceiveMax: 10, ExpiryMax: time.Second}, {ReceiveMax: 5000, ExpiryMax: time.Hour}, {ReceiveMax: 20, ExpiryMax: time.Minute},
-	})
+	}, nil)
 	if limits.ExpiryMaxSec != 3600 || limits.ReceiveMaxV3 != 5000 {
 		t.Errorf("expiry %d, Receive Maximum of 3.x %d", limits.ExpiryMaxSec, limits.ReceiveMaxV3)
 	}

@@ -105,12 +105,12 @@ func (s *shard) checkConnect(c *epoll.Conn, p *mqtt.Packet) refusal {
 }
 
 // checkWillTopic is why the gateway does not take a will topic, once topic_rewrite has made it what it is.
-func (s *shard) checkWillTopic(topic []byte) refusal {
+func (s *shard) checkWillTopic(b *Bounds, topic []byte) refusal {
 	switch {
 	case bus.Reserved(topic):
 		return refusedWillReserved
-	case !s.topicWithin(topic):
-		return s.topicFault(topic, refusedWillBytes)
+	case !s.topicWithin(b, topic):
+		return b.topicFault(topic, refusedWillBytes)
 	}
 	return refusedNot
 }
@@ -120,7 +120,7 @@ func (s *shard) asked(c *epoll.Conn, p *mqtt.Packet) session.Connect {
 	q := &p.Connect
 	in := session.Connect{
 		ClientID: q.ClientID, CleanStart: q.CleanStart, Version: uint8(p.Version), ReceiveMax: 65535,
-		InboundMax: uint16(s.boundsOf(c).ReceiveMax),
+		Class: s.class(c),
 	}
 	if p.Version == mqtt.V5 {
 		if p.Props.Has(mqtt.PropSessionExpiry) {
@@ -223,7 +223,7 @@ func (s *shard) nameIt(c *epoll.Conn, d *device, q *mqtt.Connect) bool {
 // takeWill holds the will of a CONNECT against all that it has to keep to; false: CONNECT was refused.
 func (s *shard) takeWill(c *epoll.Conn, d *device, q *mqtt.Connect, in *session.Connect) bool {
 	m := &in.Will.Message
-	r := s.checkWillTopic(m.Topic)
+	r := s.checkWillTopic(s.boundsOf(c), m.Topic)
 	switch {
 	case r != refusedNot:
 	case s.restricts && !s.permitWill(c, d, q.ClientID, in):

@@ -125,11 +125,11 @@ func (s *shard) onPacket(c *epoll.Conn, d *device, packet []byte) bool {
 	case mqtt.TypeSubscribe:
 		return s.onSubscribe(c, d, p, ev)
 	case mqtt.TypeUnsubscribe:
-		if d.version != mqtt.V5 && len(p.Filters) > s.cfg.MQTT.FiltersMax {
+		if d.version != mqtt.V5 && len(p.Filters) > s.boundsOf(c).FiltersMax {
 			s.close(c, d, reasonQuota) // UNSUBACK could not say which were left [MQTT-3.10.4-6], [MQTT-4.8.0-2]
 			return false
 		}
-		ev.Kind, ev.Filters = session.Unsubscribe, s.sessionFilters(d, p.Filters, refusedUnsubscribeCount)
+		ev.Kind, ev.Filters = session.Unsubscribe, s.sessionFilters(s.boundsOf(c), d, p.Filters, refusedUnsubscribeCount)
 		s.inwardFilters(d)
 	case mqtt.TypePingreq:
 		s.pong(c, d)
@@ -201,7 +201,7 @@ func (s *shard) onPublish(c *epoll.Conn, d *device, p *mqtt.Packet, ev *session.
 	if len(s.rewrites) > 0 && !isCall(m.Topic) {
 		m.Topic = s.rewrite(m.Topic, d.clientID(), false)
 	}
-	refused := s.checkPublish(p, m)
+	refused := s.checkPublish(s.boundsOf(c), p, m)
 	if refused != refusedNot {
 		s.refusePublish(c, d, p, refused)
 		return true
@@ -269,7 +269,7 @@ func (s *shard) publishProperties(c *epoll.Conn, d *device, p *mqtt.Packet, m *s
 			return false
 		case len(p.Topic) == 0:
 			m.Topic = *known
-		case s.topicWithin(p.Topic):
+		case s.topicWithin(s.boundsOf(c), p.Topic):
 			s.count.aliasBytesIn += int64(len(p.Topic) - len(*known))
 			*known = append((*known)[:0], p.Topic...)
 		default:
@@ -297,14 +297,14 @@ func saturatingAdd(now, sec uint32) uint32 {
 }
 
 // checkPublish tells whether the gateway takes a message.
-func (s *shard) checkPublish(p *mqtt.Packet, m *session.Message) refusal {
+func (s *shard) checkPublish(b *Bounds, p *mqtt.Packet, m *session.Message) refusal {
 	switch {
 	case len(m.Topic) == 0:
 		return refusedAlias
 	case bus.Reserved(m.Topic) && (!isCall(m.Topic) || s.forgedCall(m.Topic)):
 		return refusedReserved
-	case !s.topicWithin(m.Topic) && !isCall(m.Topic):
-		return s.topicFault(m.Topic, refusedTopicBytes)
+	case !s.topicWithin(b, m.Topic) && !isCall(m.Topic):
+		return b.topicFault(m.Topic, refusedTopicBytes)
 	case p.Props.Has(mqtt.PropPayloadFormat) && p.Props.PayloadFormat == 1 && !utf8.Valid(m.Payload):
 		return refusedPayloadFormat
 	case !s.fitsNATS(m):
@@ -332,32 +332,32 @@ func (s *shard) fitsNATS(m *session.Message) bool {
 	return s.gw.bus.Fits(&out)
 }
 
-// topicWithin holds a topic or filter against the limits.
-func (s *shard) topicWithin(topic []byte) bool {
-	return len(topic) <= s.cfg.MQTT.TopicBytesMax && bytes.Count(topic, []byte{'/'}) < s.cfg.MQTT.TopicLevelsMax &&
+// topicWithin holds a topic or filter against the bounds of a listener.
+func (s *shard) topicWithin(b *Bounds, topic []byte) bool {
+	return len(topic) <= b.TopicBytesMax && bytes.Count(topic, []byte{'/'}) < b.TopicLevelsMax &&
 		(!s.cfg.MQTT.StrictMapping || bus.Representable(topic))
 }
 
 // topicFault is which of the limits a topic or filter breaks; first is the refusal for its bytes, levels and mapping follow.
-func (s *shard) topicFault(topic []byte, first refusal) refusal {
+func (b *Bounds) topicFault(topic []byte, first refusal) refusal {
 	switch {
-	case len(topic) > s.cfg.MQTT.TopicBytesMax:
+	case len(topic) > b.TopicBytesMax:
 		return first
-	case bytes.Count(topic, []byte{'/'}) >= s.cfg.MQTT.TopicLevelsMax:
+	case bytes.Count(topic, []byte{'/'}) >= b.TopicLevelsMax:
 		return first + 1
 	}
 	return first + 2
 }
 
-// sessionFilters are the filters of a packet for its session. Those beyond mqtt.filters_max get tooMany.
-func (s *shard) sessionFilters(d *device, in []mqtt.Filter, tooMany refusal) []session.Filter {
+// sessionFilters are the filters of a packet for its session. Those beyond the bound on one packet get tooMany.
+func (s *shard) sessionFilters(b *Bounds, d *device, in []mqtt.Filter, tooMany refusal) []session.Filter {
 	s.work += len(in) * filterWork
 	s.filters, s.refused, s.rewritten = s.filters[:0], s.refused[:0], s.rewritten[:0]
 	since := s.since(d.sess)
 	for i, f := range in {
 		f.Topic = s.rewriteFilter(f.Topic, d.clientID())
-		refused := s.checkFilter(f.Topic)
-		if i >= s.cfg.MQTT.FiltersMax {
+		refused := s.checkFilter(b, f.Topic)
+		if i >= b.FiltersMax {
 			refused = tooMany
 		}
 		s.refused = append(s.refused, refused)
@@ -373,10 +373,10 @@ func (s *shard) sessionFilters(d *device, in []mqtt.Filter, tooMany refusal) []s
 const filterWork = 128
 
 // checkFilter is why the gateway refuses a filter.
-func (s *shard) checkFilter(filter []byte) refusal {
+func (s *shard) checkFilter(b *Bounds, filter []byte) refusal {
 	switch {
-	case !s.topicWithin(filter):
-		return s.topicFault(filter, refusedFilterBytes)
+	case !s.topicWithin(b, filter):
+		return b.topicFault(filter, refusedFilterBytes)
 	case len(filter) > bus.SubjectBytesMax/3: // escaping makes three bytes of one at most
 		return refusedFilterNATS
 	case len(s.rewrites) > 0 && !mqtt.ValidFilter(filter): // it was one until a rule put its wildcard elsewhere
@@ -387,7 +387,7 @@ func (s *shard) checkFilter(filter []byte) refusal {
 
 // onSubscribe makes the subscriptions. SUBACK waits until NATS knows them.
 func (s *shard) onSubscribe(c *epoll.Conn, d *device, p *mqtt.Packet, ev *session.Event) bool {
-	ev.Kind, ev.Filters = session.Subscribe, s.sessionFilters(d, p.Filters, refusedFilterCount)
+	ev.Kind, ev.Filters = session.Subscribe, s.sessionFilters(s.boundsOf(c), d, p.Filters, refusedFilterCount)
 	if d.version == mqtt.V5 && len(p.Props.SubscriptionIDs) > 0 {
 		ev.SubID = p.Props.SubscriptionIDs[0]
 	}

@@ -186,6 +186,7 @@ func (s *shard) onFrames(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 		if size == 0 {
 			break
 		}
+		raw = raw[size:]
 		s.work += packetWork + size/packetBytesPerWork
 		if d.missed = 0; d.wire >= wirePlain && d.state == stateLive {
 			d.lastSec = now
@@ -194,14 +195,12 @@ func (s *shard) onFrames(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 			if !s.onControl(c, d, &chunk) {
 				return nil
 			}
-			raw = raw[size:]
 			if s.pacer != nil && s.tooFast(c, d, size) {
 				return nil
 			}
 			continue
 		}
 		n += copy(p[n:], chunk.Payload)
-		raw = raw[size:]
 		if d.wire == wireFrameMQTT {
 			if chunk.Op != ws.OpBinary { // [MQTT-6.0.0-1]
 				s.close(c, d, reasonFrameType)

@@ -90,8 +90,8 @@ func ExplainPublish(c *Config, q *Asked) (x Explanation, err error) {
 		x.add("%s", refusedReserved.text())
 		return x, nil
 	}
-	if !e.s.topicWithin(topic) {
-		x.add("%s", e.s.topicFault(topic, refusedTopicBytes).text())
+	if !e.s.topicWithin(e.b, topic) {
+		x.add("%s", e.b.topicFault(topic, refusedTopicBytes).text())
 		return x, nil
 	}
 	if int(q.QoS) > e.b.MaxQoS || q.Retain && !e.b.RetainAvailable {
@@ -120,7 +120,7 @@ func ExplainSubscribe(c *Config, q *Asked) (x Explanation, err error) {
 		x.add("topic_rewrite: it is taken for %s", to)
 		filter = to
 	}
-	refused := e.s.checkFilter(filter)
+	refused := e.s.checkFilter(e.b, filter)
 	if refused == refusedNot {
 		refused = e.b.refuseFilter(filter, false)
 	}

@@ -107,7 +107,7 @@ func New(cfg Config, log zerolog.Logger) (g *Gateway, err error) {
 	g.retained.tenants = g.tenants
 	g.last = make([]snapshot, g.cfg.Loops)
 	g.sys = newSysTopics(g)
-	g.addresses = newAddresses(&cfg.Limits.PerAddress)
+	g.addresses = newAddresses(&cfg.Limits.PerAddress, cfg.Limits.RateBurst)
 	if err := g.fit(); err != nil {
 		return nil, err
 	}

@@ -145,12 +145,12 @@ func TestAddressFull(t *testing.T) {
 // TestAddressExempt: the addresses of this machine are not bounded unless that is wanted, nor is anybody without the setting.
 func TestAddressExempt(t *testing.T) {
 	limits := Default().Limits.PerAddress
-	if newAddresses(&limits) != nil {
+	if newAddresses(&limits, time.Second) != nil {
 		t.Error("addresses are noted though nothing bounds them")
 	}
 	limits.ConnectionsMax = 1
 	limits.Exempt = append(limits.Exempt, "10.0.0.0/8", "2001:db8::/32", "::ffff:192.0.2.1")
-	x := newAddresses(&limits)
+	x := newAddresses(&limits, time.Second)
 	for a, want := range map[string]bool{
 		"127.0.0.1": false, "127.9.9.9": false, "::1": false, "::ffff:127.0.0.1": false, "10.1.2.3": false, "2001:db8:1::1": false, "192.0.2.1": false,
 		"192.0.2.2": true, "2001:db9::1": true, "::2": true,
@@ -168,7 +168,7 @@ func TestAddressExempt(t *testing.T) {
 
 // TestNetworks: an IPv6 customer is one address with all of its /64.
 func TestNetworks(t *testing.T) {
-	x := newAddresses(&PerAddress{ConnectionsMax: 1})
+	x := newAddresses(&PerAddress{ConnectionsMax: 1}, time.Second)
 	for _, c := range []struct {
 		a    string
 		want verdict
@@ -184,7 +184,7 @@ func TestNetworks(t *testing.T) {
 
 // TestAddressTableIsBounded: an attacker with a large network costs so much memory and no more, hinders nobody, and is forgotten.
 func TestAddressTableIsBounded(t *testing.T) {
-	x := newAddresses(&PerAddress{ConnectionsMax: 1, ConnectRate: 1, ConnectBurst: 1})
+	x := newAddresses(&PerAddress{ConnectionsMax: 1, ConnectRate: 1, ConnectBurst: 1}, time.Second)
 	at := func(i int) netip.Addr {
 		return netip.AddrFrom16([16]byte{0x20, 1, byte(i >> 24), byte(i >> 16), byte(i >> 8), byte(i)})
 	}

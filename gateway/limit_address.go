@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // PerAddress bounds what comes from one address. IPv6 addresses count by their /64, which is what one customer has at least.
@@ -12,6 +13,8 @@ type PerAddress struct {
 	ConnectionsMax int      `yaml:"connections_max" doc:"connections from one address; 0 for no bound; further ones are refused with 0x97 or 429"`
 	ConnectRate    int      `yaml:"connect_rate" doc:"new connections a second from one address; 0 for no bound; further ones are refused with 0x9F or 429"`
 	ConnectBurst   int      `yaml:"connect_burst" doc:"of these, how many may come at once"`
+	PacketRate     int      `yaml:"packet_rate" doc:"packets or WebSocket messages a second from one address; 0 for no bound; who sends beyond it is not read for a while"`
+	ByteRate       int      `yaml:"byte_rate" doc:"bytes a second of these; 0 for no bound"`
 	Exempt         []string `yaml:"exempt" doc:"addresses and networks without these bounds, such as those of load balancers: 10.0.0.0/8"`
 }
 
@@ -20,6 +23,8 @@ func (c *Config) validatePerAddress(v *validator) {
 	v.between("limits.per_address.connections_max", p.ConnectionsMax, 0, 1<<30)
 	v.between("limits.per_address.connect_rate", p.ConnectRate, 0, 1_000_000)
 	v.between("limits.per_address.connect_burst", p.ConnectBurst, 1, 1_000_000)
+	v.between("limits.per_address.packet_rate", p.PacketRate, 0, ratePerSecMax)
+	v.between("limits.per_address.byte_rate", p.ByteRate, 0, ratePerSecMax)
 	for _, text := range p.Exempt {
 		if _, err := parseNetwork(text); err != nil {
 			v.add("limits.per_address.exempt", err.Error(), "networks such as 10.0.0.0/8 or addresses such as 2001:db8::1")
@@ -35,6 +40,7 @@ func (c *Config) validatePerAddress(v *validator) {
 type addresses struct {
 	max       int32
 	rate      rate
+	sends     crowd // the rates of each
 	exempt    []netip.Prefix
 	seed      maphash.Seed
 	parts     [addressParts]addressPart
@@ -48,8 +54,9 @@ type addressPart struct {
 
 // addressState is what is known of one address.
 type addressState struct {
-	open int32
-	came cell
+	open  int32
+	came  cell
+	sends *crowd // nil until a device there sends something, and where nobody bounds that
 }
 
 const (
@@ -61,11 +68,11 @@ const (
 )
 
 // newAddresses returns nil when nothing is bounded.
-func newAddresses(p *PerAddress) *addresses {
-	if p.ConnectionsMax == 0 && p.ConnectRate == 0 {
+func newAddresses(p *PerAddress, burst time.Duration) *addresses {
+	if p.ConnectionsMax == 0 && p.ConnectRate == 0 && p.PacketRate == 0 && p.ByteRate == 0 {
 		return nil
 	}
-	x := &addresses{max: int32(p.ConnectionsMax), rate: newRate(p.ConnectRate, p.ConnectBurst), seed: maphash.MakeSeed()}
+	x := &addresses{sends: newCrowd(p.PacketRate, p.ByteRate, burst), max: int32(p.ConnectionsMax), rate: newRate(p.ConnectRate, p.ConnectBurst), seed: maphash.MakeSeed()}
 	for _, text := range p.Exempt {
 		if network, err := parseNetwork(text); err == nil { // Validate has judged them
 			x.exempt = append(x.exempt, network)
@@ -178,7 +185,7 @@ func (x *addresses) leave(a netip.Addr, now int64) {
 
 // keep remembers a state for as long as it says something. The lock is held.
 func (p *addressPart) keep(a netip.Addr, state addressState, now int64) {
-	if state.open == 0 && state.came.idle(now) {
+	if state.open == 0 && state.came.idle(now) && state.sends.idle(now) {
 		delete(p.of, a)
 		return
 	}

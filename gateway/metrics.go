@@ -187,6 +187,8 @@ var metricTable = []struct {
 	{"gateway_tenant_connections", "Connected devices of a tenant.", []string{"tenant"}},
 	{"gateway_tenant_subscriptions", "Subscriptions of a tenant's devices, also of those that are away.", []string{"tenant"}},
 	{"gateway_tenant_retained", "Topics of a tenant with a retained message.", []string{"tenant"}},
+	{"gateway_tenant_retained_bytes", "Bytes of these messages, with their topics.", []string{"tenant"}},
+	{"gateway_tenant_queued_bytes", "Bytes that wait for devices of a tenant with queue_bytes_max.", []string{"tenant"}},
 	{"gateway_tenant_refused_total", "What a limit of a tenant refused.", []string{"tenant", "limit"}},
 	{"gateway_acl_expelled_total", "Devices disconnected because new rules took a subscription or the will from them.", nil},
 	{"gateway_calls_refused_total", "Answers of devices to requests that no backend made here.", nil},

@@ -1,6 +1,10 @@
 package gateway
 
-import "github.com/tidegate/tidegate/epoll"
+import (
+	"slices"
+
+	"github.com/tidegate/tidegate/epoll"
+)
 
 // A device that is sent more than limits.deliver_rate is treated as one that does not read: QoS 0 is dropped, QoS 1 and 2 wait in its queue, and what is read from
 // the log or from retained messages waits there. There is state only on loops that have a listener with the limit.
@@ -18,16 +22,13 @@ type outflow struct {
 	waits rests // until they may be sent more
 }
 
-// newOutflow returns nil when no listener has the limit.
-func newOutflow(all []Bounds) *outflow {
+// newOutflow returns nil when no listener and no tenant has the limit.
+func newOutflow(all []Bounds, tenants *tenants) *outflow {
 	x := &outflow{}
-	needed := false
+	needed := tenants != nil && slices.ContainsFunc(tenants.all, func(t *tenant) bool { return t.deliver.limits() })
 	for i := range all {
-		r := rate{}
-		if n := all[i].DeliverRate; n > 0 {
-			r, needed = lastingRate(n, all[i].RateBurst.Nanoseconds()), true
-		}
-		x.rates = append(x.rates, r)
+		r := bursts(all[i].DeliverRate, all[i].RateBurst)
+		x.rates, needed = append(x.rates, r), needed || r.limits()
 	}
 	if !needed {
 		return nil
@@ -50,24 +51,52 @@ func (x *outflow) rate(c *epoll.Conn) *rate {
 	return &x.rates[c.Listener()]
 }
 
+// outBounds is what bounds what a connection is sent: its own rate, and its tenant; nil: neither.
+func (s *shard) outBounds(c *epoll.Conn) (own *rate, of *tenant) {
+	if of = s.devices.At(c.Slot()).tenant(); of != nil && !of.deliver.limits() {
+		of = nil
+	}
+	return s.outflow.rate(c), of
+}
+
 // delivers counts a message to a device.
-func (x *outflow) delivers(c *epoll.Conn, now int64) {
-	if r := x.rate(c); r != nil {
-		x.of.At(c.Slot()).sent.charge(now, r, 1)
+func (s *shard) delivers(c *epoll.Conn, now int64) {
+	own, of := s.outBounds(c)
+	if own != nil {
+		s.outflow.of.At(c.Slot()).sent.charge(now, own, 1)
+	}
+	if of != nil {
+		of.delivered.charge(now, &of.deliver, 1)
 	}
 }
 
 // measured tells that what a device is sent is bounded. Then only proceed sends what waits, as it knows how much that may be, and it is called once there is
 // something: what else happens to the session is told that the connection is congested.
-func (s *shard) measured(c *epoll.Conn) bool { return s.outflow != nil && s.outflow.rate(c) != nil }
-
-// allows is how many messages a device may be sent now, beside the one that slowed has no objection to; 0: any number.
-func (x *outflow) allows(c *epoll.Conn, now int64) int {
-	r := x.rate(c)
-	if r == nil {
-		return 0
+func (s *shard) measured(c *epoll.Conn) bool {
+	if s.outflow == nil {
+		return false
 	}
-	used := max(0, int64(x.of.At(c.Slot()).sent)-now)
+	own, of := s.outBounds(c)
+	return own != nil || of != nil
+}
+
+// mayDeliver is how many messages a device may be sent now, beside the one that slowed has no objection to; 0: any number.
+func (s *shard) mayDeliver(c *epoll.Conn, now int64) (n int) {
+	own, of := s.outBounds(c)
+	if own != nil {
+		n = own.room(s.outflow.of.At(c.Slot()).sent, now)
+	}
+	if of != nil {
+		if room := of.deliver.room(cell(of.delivered.at.Load()), now); n == 0 || room < n {
+			n = room
+		}
+	}
+	return n
+}
+
+// room is how many events of a cell may come at once, and one.
+func (r *rate) room(x cell, now int64) int {
+	used := max(0, int64(x)-now)
 	return 1 + int(max(0, r.slack-used)/max(1, r.cost(1)))
 }
 
@@ -77,15 +106,21 @@ func (s *shard) slowed(c *epoll.Conn) bool {
 	if x == nil {
 		return false
 	}
-	r := x.rate(c)
-	if r == nil {
-		return false
-	}
+	own, of := s.outBounds(c)
 	p, now := x.of.At(c.Slot()), s.loop.Now()
-	wait := p.sent.charge(now, r, 0)
+	var wait int64
+	if own != nil {
+		wait = p.sent.charge(now, own, 0)
+	}
+	if of != nil {
+		wait = max(wait, of.delivered.charge(now, &of.deliver, 0))
+	}
 	if wait > 0 && !p.waits {
 		p.waits = true
 		s.count.slowed++
+		if of != nil {
+			of.refused[tenantDeliver].Add(1)
+		}
 		x.waits.add(c.Handle(), now, now+wait)
 	}
 	return wait > 0

@@ -92,7 +92,7 @@ func TestOutflowSize(t *testing.T) {
 		t.Errorf("a pace takes %d bytes", n)
 	}
 	cfg := Default()
-	if newOutflow([]Bounds{cfg.bounds()}) != nil {
+	if newOutflow([]Bounds{cfg.bounds()}, nil) != nil {
 		t.Error("loops of the default configuration remember what they sent")
 	}
 }

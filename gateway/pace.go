@@ -8,7 +8,7 @@ import (
 	"github.com/tidegate/tidegate/epoll"
 )
 
-// Devices are held to the rates of their listener by not being read: what is too much stays with them, in TCP's buffers, and nothing is lost. There
+// Devices are held to the rates of their listener, their tenant and their address by not being read: what is too much stays with them, in TCP's buffers, and nothing is lost. There
 // is state only on loops that have a listener with such a limit; elsewhere it is a nil check for each packet.
 
 // paceLimits are the rates of a listener's devices. Read-only.
@@ -32,23 +32,27 @@ const (
 	rateDisconnect = "disconnect"
 )
 
-// pace is what a loop remembers of one connection: 32 bytes.
+// pace is what a loop remembers of one connection: 40 bytes.
 type pace struct {
 	packets, bytes cell
 	restsUntil     int64  // it is not read before; 0: it is
 	endsSec        uint32 // when it has lived long enough; 0: never
+	placed         bool   // from is known
+	from           *crowd // nil: what comes from its address has no bound
 }
 
 // pacer has the pace of every connection of a loop. Owned by one loop.
 type pacer struct {
 	limits []paceLimits // by listener
+	crowds bool         // tenants or addresses have rates
 	of     epoll.Chunks[pace]
 }
 
 // newPacer returns nil when no listener has a limit that needs one.
-func newPacer(all []Bounds) *pacer {
-	p := &pacer{}
-	needed := false
+func newPacer(g *Gateway) *pacer {
+	all := g.bounds
+	p := &pacer{crowds: g.tenants.paced() || g.addresses != nil && g.addresses.sends.limits()}
+	needed := p.crowds
 	for i := range all {
 		l := newPaceLimits(&all[i])
 		needed = needed || l.packets.limits() || l.bytes.limits() || l.lastsSec > 0
@@ -88,11 +92,14 @@ func (s *shard) paced(c *epoll.Conn, d *device, n int) {
 	if limits.bytes.limits() {
 		wait = max(wait, x.bytes.charge(now, &limits.bytes, n))
 	}
-	switch {
-	case wait == 0:
-	case limits.closes:
+	if wait > 0 && limits.closes {
 		s.close(c, d, reasonRate)
-	default:
+		return
+	}
+	if s.pacer.crowds {
+		wait = max(wait, s.chargeCrowds(c, d, x, now, n))
+	}
+	if wait > 0 {
 		s.rest(c, x, now+wait)
 	}
 }

@@ -16,11 +16,11 @@ import (
 
 // TestPaceSize holds what a bounded device costs more, and that one without a bound costs nothing.
 func TestPaceSize(t *testing.T) {
-	if n := unsafe.Sizeof(pace{}); n > 32 {
+	if n := unsafe.Sizeof(pace{}); n > 40 {
 		t.Errorf("a pace takes %d bytes", n)
 	}
 	cfg := Default()
-	if newPacer([]Bounds{cfg.bounds()}) != nil {
+	if newPacer(&Gateway{bounds: []Bounds{cfg.bounds()}}) != nil {
 		t.Error("loops of the default configuration remember paces")
 	}
 }

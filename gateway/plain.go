@@ -30,7 +30,7 @@ func (s *shard) openPlain(c *epoll.Conn, d *device) {
 		return
 	}
 	s.out.Reset()
-	sess, _ := s.openSession(c, &session.Connect{ClientID: id, CleanStart: true, Version: uint8(mqtt.V5), InboundMax: uint16(s.boundsOf(c).ReceiveMax)}, nil)
+	sess, _ := s.openSession(c, &session.Connect{ClientID: id, CleanStart: true, Version: uint8(mqtt.V5), Class: s.class(c)}, nil)
 	if sess == nil {
 		s.out.Reset()
 		s.close(c, d, reasonQuota)

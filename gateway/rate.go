@@ -67,6 +67,17 @@ func (x cell) idle(now int64) bool { return int64(x) <= now }
 // sharedCell is a cell for several loops. Safe from any goroutine.
 type sharedCell struct{ at atomic.Int64 }
 
+// charge is cell.charge.
+func (x *sharedCell) charge(now int64, r *rate, n int) (wait int64) {
+	for {
+		before := x.at.Load()
+		c := cell(before)
+		if wait = c.charge(now, r, n); n == 0 || x.at.CompareAndSwap(before, int64(c)) {
+			return wait
+		}
+	}
+}
+
 // take is cell.take.
 func (x *sharedCell) take(now int64, r *rate) (wait int64) {
 	for {

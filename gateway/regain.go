@@ -21,10 +21,11 @@ func (s *shard) regain(k *keeper) {
 	k.saving = true
 	s.saving++
 	s.gw.durable.saves.Add(1)
-	s.gw.lookWhoHas([]byte(k.sess.ClientID()), k.revision, openTries, func(r bus.SessionRecord, err error) {
+	base := k.revision
+	s.gw.lookWhoHas([]byte(k.sess.ClientID()), base, openTries, func(r bus.SessionRecord, err error) {
 		s.gw.durable.saves.Add(-1)
 		head, _ := cutRecord(r.Value)
-		s.doSoon(func(s *shard) { s.regained(k, r.Revision, head, err) })
+		s.doSoon(func(s *shard) { s.regained(k, base, r.Revision, head, err) })
 	})
 }
 
@@ -40,7 +41,7 @@ func (g *Gateway) lookWhoHas(client []byte, newerThan uint64, tries int, done fu
 }
 
 // regained claims the record, if who has it has no connection, and gives the session up if not.
-func (s *shard) regained(k *keeper, revision uint64, head head, err error) {
+func (s *shard) regained(k *keeper, base, revision uint64, head head, err error) {
 	k.saving = false
 	s.saving--
 	defer s.beginNext(k)
@@ -53,6 +54,9 @@ func (s *shard) regained(k *keeper, revision uint64, head head, err error) {
 	case k.moving:
 		s.forget(k.sess)
 		s.letGo(k)
+	case k.revision != base: // it was a connect of the device here that wrote the record, and has the session by now
+		k.held, k.ready = append(k.ready, k.held...), nil
+		s.save(k, nil)
 	case err != nil || head.flags&recordAdopted == 0 || !s.isLive(k):
 		s.giveUp(k)
 	default:

@@ -154,9 +154,10 @@ func (s *shard) holdsBack(r *replay, c *epoll.Conn) bool {
 		r.soon = false
 		return true
 	}
+	count, _ := r.sess.QueueMax()
 	// If the socket takes the batch at the end of this tick nobody will tell us: look again in the next one.
 	r.soon = c.Unsent() > s.cfg.Limits.BatchBytesMax/2 && !c.Blocked()
-	return c.Unsent() > s.cfg.Limits.BatchBytesMax/2 || r.sess.Queued() >= max(1, s.cfg.Session.QueueCountMax/2)
+	return c.Unsent() > s.cfg.Limits.BatchBytesMax/2 || r.sess.Queued() >= max(1, count/2)
 }
 
 // deliverRetained gives one topic's retained message to the session; false: not now, the device has too much unread.
@@ -194,5 +195,6 @@ func (s *shard) deliverRetained(r *replay, c *epoll.Conn, topic string) bool {
 // fitsQueue tells whether a session can take a message of this size without dropping one: it is sent at once, or the queue keeps half of
 // its bytes for what comes live. One that is larger waits until it can be sent at once.
 func (s *shard) fitsQueue(sess *session.Session, size int) bool {
-	return sess.Ready() || s.cfg.Session.QueueCountMax > 0 && sess.QueuedBytes()+size <= s.cfg.Session.QueueBytesMax/2 && s.table.KeptBytes()+size <= s.cfg.Session.BytesMax/2
+	count, bytes := sess.QueueMax()
+	return sess.Ready() || count > 0 && sess.QueuedBytes()+size <= bytes/2 && s.table.KeptBytes()+size <= s.cfg.Session.BytesMax/2
 }

@@ -100,7 +100,7 @@ func (r *retainedStore) fits(topic string, msg *retainedMsg) bool {
 	if old, known := r.topics.Get(topic); known {
 		others, bytes = others-1, bytes-old.size(topic)
 	}
-	return others < r.max && bytes+msg.size(topic) <= r.bytesMax && (others < r.topics.Len() || r.tenants.mayRetain(topic))
+	return others < r.max && bytes+msg.size(topic) <= r.bytesMax && r.tenants.mayRetain(topic, 1+others-r.topics.Len(), bytes+msg.size(topic)-r.bytes)
 }
 
 // show makes msg, which fits, the topic's message; nil: it has none. Must be called with the lock held.
@@ -113,8 +113,9 @@ func (r *retainedStore) show(topic string, msg *retainedMsg) {
 	if msg.born = r.born + 1; known {
 		msg.born = old.born
 		r.bytes -= old.size(topic)
+		r.tenants.countRetained(topic, 0, msg.size(topic)-old.size(topic))
 	} else {
-		r.tenants.countRetained(topic, 1)
+		r.tenants.countRetained(topic, 1, msg.size(topic))
 	}
 	r.born = max(r.born, msg.born)
 	if r.mirror != nil {
@@ -127,7 +128,7 @@ func (r *retainedStore) show(topic string, msg *retainedMsg) {
 // remove must be called with the lock held.
 func (r *retainedStore) remove(topic string) {
 	if old, ok := r.topics.Delete(topic); ok {
-		r.tenants.countRetained(topic, -1)
+		r.tenants.countRetained(topic, -1, -old.size(topic))
 		r.bytes -= old.size(topic)
 	}
 }

@@ -18,7 +18,7 @@ func (s *shard) applySends(c *epoll.Conn, d *device, sess *session.Session, out 
 			continue
 		}
 		if s.outflow != nil && a.Kind == session.SendPublish {
-			s.outflow.delivers(c, s.loop.Now())
+			s.delivers(c, s.loop.Now())
 		}
 		switch d.wire {
 		case wirePlain:
@@ -141,7 +141,7 @@ func (s *shard) proceed(c *epoll.Conn, d *device) {
 		s.dout.Reset()
 		s.devent = session.Event{Kind: session.Drained}
 		if s.outflow != nil {
-			s.devent.Most = s.outflow.allows(c, s.loop.Now())
+			s.devent.Most = s.mayDeliver(c, s.loop.Now())
 		}
 		d.sess.Step(s.loop.NowSec(), &s.devent, &s.dout)
 		s.countDrops(&s.dout)

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"cmp"
 	"hash/maphash"
 	"sync/atomic"
 
@@ -154,14 +153,14 @@ func newShard(g *Gateway, index int) (*shard, error) {
 		rewrites: newRewriteRules(g.cfg.TopicRewrite),
 		openings: map[epoll.Handle]*opening{}, turns: map[string][]*opening{}, drops: map[string]*opening{}, tailAt: make([]uint64, len(g.durable.logAt)),
 	}
-	limits := sessionLimits(&g.cfg, g.bounds)
+	limits := sessionLimits(&g.cfg, g.bounds, g.tenants)
 	limits.Strategy, limits.GroupStrategies = g.interests.shared.usual, g.interests.shared.named
 	limits.GroupLive = func(interest uint32) bool { return g.interests.liveElsewhere(index, interest) }
 	s.table, s.lastValues = session.NewTable(limits), g.cfg.Session.LastValue
 	s.upgrade = ws.Policy{Origins: g.cfg.WebSocket.Origins, Accept: s.acceptUpgrade, Deflate: s.mayDeflate}
 	s.noUpgrade = noUpgrade(g.cfg.WebSocket.Origins, func() int { return s.turnStatus })
-	s.pacer, s.flaps, s.duels = newPacer(g.bounds), newFlaps(&g.cfg.Bans), newDuels()
-	s.outflow = newOutflow(g.bounds)
+	s.pacer, s.flaps, s.duels = newPacer(g), newFlaps(&g.cfg.Bans), newDuels()
+	s.outflow = newOutflow(g.bounds, g.tenants)
 	s.restricts, s.fileRules = g.restricts(), g.rules.inForce()
 	for i := range g.bounds {
 		s.wsLimits = append(s.wsLimits, wsLimits(&g.bounds[i], g.cfg.Limits.ConnectBytesMax))
@@ -173,24 +172,6 @@ func newShard(g *Gateway, index int) (*shard, error) {
 		StallSec:     uint32(g.cfg.Limits.StallTime.Seconds()),
 	}, s, s)
 	return s, err
-}
-
-// receiveMaxV3 is how many QoS 1 and 2 messages a 3.x device may have unacknowledged at least: it can't be told a limit.
-const receiveMaxV3 = 2048
-
-// sessionLimits are those of a shard's table. What a listener bounds itself is the largest of them here, and each connection
-// is held to its own before.
-func sessionLimits(c *Config, bounds []Bounds) *session.Limits {
-	policy := map[string]session.QueuePolicy{
-		"drop-oldest": session.DropOldest, "drop-newest": session.DropNewest, "disconnect": session.Disconnect,
-	}[c.Session.QueuePolicy]
-	receiveMax := largest(bounds, func(b *Bounds) int { return b.ReceiveMax })
-	return &session.Limits{
-		QueueCountMax: cmp.Or(c.Session.QueueCountMax, -1), QueueBytesMax: c.Session.QueueBytesMax, QueuePolicy: policy, TableBytesMax: c.Session.BytesMax,
-		QueueQoS0: c.Session.QueueQoS0, InflightMax: uint16(c.MQTT.InflightMax), ReceiveMax: uint16(receiveMax),
-		ReceiveMaxV3: uint16(max(receiveMax, receiveMaxV3)), InflightBytesMax: c.Session.QueueBytesMax,
-		SubscriptionsMax: c.Limits.SubscriptionsMax, ExpiryMaxSec: largest(bounds, func(b *Bounds) uint32 { return b.expirySec(session.Never) }), SessionsMax: c.Session.Max,
-	}
 }
 
 // homeSeed makes the home of a client id unpredictable, so that nobody can aim a fleet at one loop.

@@ -42,8 +42,8 @@ func (s *shard) onConnectCommand(c *epoll.Conn, d *device, cmd *command.Command)
 	inflight := cmp.Or(cmd.Inflight, 65535)
 	in := session.Connect{
 		ClientID: id, CleanStart: !s.mayResume(id, cmd.Session), Version: uint8(mqtt.V5), ReceiveMax: inflight, Upgrade: true,
-		InboundMax: uint16(s.boundsOf(c).ReceiveMax),
-		ExpirySec:  s.boundsOf(c).expirySec(cmd.ResumeSec),
+		Class:     s.class(c),
+		ExpirySec: s.boundsOf(c).expirySec(cmd.ResumeSec),
 	}
 	s.out.Reset()
 	sess, present := s.openSession(c, &in, nil)
@@ -64,8 +64,8 @@ func (s *shard) onConnectCommand(c *epoll.Conn, d *device, cmd *command.Command)
 	answer.Session = s.gw.appendSessionToken(nil, sess)
 	answer.Resumed, answer.ResumeSec = present, sess.ExpirySec()
 	answer.Limits = command.Limits{
-		PacketBytes: s.boundsOf(c).PacketBytesMax, TopicBytes: s.cfg.MQTT.TopicBytesMax, Subscriptions: s.cfg.Limits.SubscriptionsMax,
-		Requests: s.cfg.Limits.RequestsMax, Inflight: min(int(inflight), s.cfg.MQTT.InflightMax),
+		PacketBytes: s.boundsOf(c).PacketBytesMax, TopicBytes: s.boundsOf(c).TopicBytesMax, Subscriptions: s.boundsOf(c).SubscriptionsMax,
+		Requests: s.cfg.Limits.RequestsMax, Inflight: min(int(inflight), s.boundsOf(c).InflightMax),
 	}
 	enc, _ := d.encoding()
 	s.scratch3 = command.AppendConnected(s.scratch3[:0], enc, cmd.ID, &answer)

@@ -73,7 +73,7 @@ func (s *shard) refuseCommand(b *Bounds, m *session.Message, cmd *command.Comman
 	switch {
 	case s.forgedCall(m.Topic):
 		return command.ErrCall
-	case !isCall(m.Topic) && !s.mayPublish(m.Topic):
+	case !isCall(m.Topic) && !s.mayPublish(b, m.Topic):
 		return command.ErrTopic
 	case m.Retain && !b.RetainAvailable:
 		return command.ErrRetain
@@ -89,8 +89,8 @@ func (s *shard) refuseCommand(b *Bounds, m *session.Message, cmd *command.Comman
 	return nil
 }
 
-func (s *shard) mayPublish(topic []byte) bool {
-	return mqtt.ValidTopic(topic) && !bus.Reserved(topic) && s.topicWithin(topic)
+func (s *shard) mayPublish(b *Bounds, topic []byte) bool {
+	return mqtt.ValidTopic(topic) && !bus.Reserved(topic) && s.topicWithin(b, topic)
 }
 
 // commandProperties writes the properties as they travel. What MQTT has no form for is refused.

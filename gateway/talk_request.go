@@ -20,7 +20,7 @@ const (
 func (s *shard) onRequest(c *epoll.Conn, d *device, cmd *command.Command) bool {
 	topic := s.rewrite([]byte(cmd.Topic), d.clientID(), false)
 	switch {
-	case !s.mayPublish(topic):
+	case !s.mayPublish(s.boundsOf(c), topic):
 		s.fail(c, d, cmd, command.ErrTopic)
 		return true
 	case !s.fitsNATS(&session.Message{Topic: topic, Payload: cmd.Payload, From: d.sess}):

@@ -15,7 +15,7 @@ func (s *shard) onSubscribeCommand(c *epoll.Conn, d *device, cmd *command.Comman
 	cmd.Filter = s.rewriteCommand(cmd.Filter, d)
 	filter := []byte(cmd.Filter)
 	shared := strings.HasPrefix(cmd.Filter, "$share/")
-	if !mqtt.ValidFilter(filter) || s.checkFilter(filter) != refusedNot || b.refuseFilter(filter, false) != refusedNot ||
+	if !mqtt.ValidFilter(filter) || s.checkFilter(b, filter) != refusedNot || b.refuseFilter(filter, false) != refusedNot ||
 		shared && cmd.NoLocal { // [MQTT-3.8.3-4]
 		s.fail(c, d, cmd, command.ErrFilter)
 		return true

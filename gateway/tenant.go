@@ -20,17 +20,24 @@ import (
 // tenant is one of them. Its names are not changed once made, so safe from any goroutine.
 type tenant struct {
 	name   string
+	number int    // from 1, in the order of the configuration
 	id     string // before client ids: name/
 	prefix string // before topics: levels, and a slash
 
 	connectionsMax   int64
 	subscriptionsMax int64
 	retainedMax      int
-	rate             rate // of connects
+	retainedBytesMax int64
+	rate             rate  // of connects
+	sends            crowd // what its devices send
+	deliver          rate  // of messages to its devices
+	delivered        sharedCell
+	queued           account
 	open             atomic.Int64
 	subscriptions    atomic.Int64
 	came             sharedCell
 	retained         atomic.Int64 // topics with a retained message; changed under the lock of their store
+	retainedBytes    atomic.Int64 // of these; likewise
 	refused          [tenantLimits]atomic.Uint64
 }
 
@@ -60,9 +67,11 @@ func newTenants(c *Config) *tenants {
 	for i := range c.Tenants {
 		o := &c.Tenants[i]
 		t := &tenant{
-			name: o.Name, id: o.Name + "/", prefix: o.prefix(),
+			name: o.Name, number: i + 1, id: o.Name + "/", prefix: o.prefix(),
 			connectionsMax: int64(o.ConnectionsMax), subscriptionsMax: int64(o.SubscriptionsMax), retainedMax: o.RetainedMax,
-			rate: newRate(o.ConnectRate, max(o.ConnectBurst, 1)),
+			rate: newRate(o.ConnectRate, max(o.ConnectBurst, 1)), retainedBytesMax: int64(o.RetainedBytesMax),
+			sends: newCrowd(o.PacketRate, o.ByteRate, c.Limits.RateBurst), deliver: bursts(o.DeliverRate, c.Limits.RateBurst),
+			queued: account{bytesMax: int64(o.QueueBytesMax)},
 		}
 		x.all, x.byName[t.name], x.byPrefix[t.prefix] = append(x.all, t), t, t
 		for host := range strings.FieldsSeq(strings.ToLower(o.Hosts)) {

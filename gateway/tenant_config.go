@@ -27,6 +27,12 @@ type TenantCfg struct {
 	ConnectBurst     int `yaml:"connect_burst" doc:"of these, how many may come at once; 0 for one"`
 	SubscriptionsMax int `yaml:"subscriptions_max" doc:"its subscriptions; 0 for no bound; further ones are refused with 0x97"`
 	RetainedMax      int `yaml:"retained_max" doc:"its retained messages; 0 for no bound; those of further topics are delivered but not kept"`
+
+	RetainedBytesMax int `yaml:"retained_bytes_max" doc:"bytes of these with their topics; 0 for no bound; beyond it messages are delivered but not kept"`
+	QueueBytesMax    int `yaml:"queue_bytes_max" doc:"bytes that wait for all its devices; 0 for no bound; beyond it session.queue_policy decides"`
+	PacketRate       int `yaml:"packet_rate" doc:"packets or WebSocket messages a second of all its devices; 0 for no bound; who sends beyond it is not read for a while"`
+	ByteRate         int `yaml:"byte_rate" doc:"bytes a second of these; 0 for no bound"`
+	DeliverRate      int `yaml:"deliver_rate" doc:"messages a second to all its devices; 0 for no bound; beyond it QoS 0 is dropped, QoS 1 and 2 wait"`
 }
 
 const (
@@ -49,6 +55,9 @@ func (o *TenantCfg) prefix() string {
 func (c *Config) validateTenants(v *validator) {
 	if len(c.Tenants) > tenantsMax {
 		v.add("tenants", fmt.Sprintf("%d are more than %d", len(c.Tenants), tenantsMax), "")
+	}
+	if n := (len(c.Listeners) + 1) * (len(c.Tenants) + 1); n > classesMax {
+		v.add("tenants", fmt.Sprintf("%d tenants at %d listeners are more than %d pairs", len(c.Tenants), len(c.Listeners), classesMax), "")
 	}
 	names, hosts, prefixes := map[string]bool{}, map[string]bool{}, []string{}
 	for i := range c.Tenants {
@@ -83,6 +92,9 @@ func (c *Config) validateTenants(v *validator) {
 			got  int
 			high int
 		}{
+			{"packet_rate", o.PacketRate, ratePerSecMax}, {"byte_rate", o.ByteRate, ratePerSecMax}, {"deliver_rate", o.DeliverRate, ratePerSecMax},
+			{"retained_bytes_max", o.RetainedBytesMax, 1 << 40}, {"queue_bytes_max", o.QueueBytesMax, 1 << 40},
+
 			{"connections_max", o.ConnectionsMax, 1 << 30}, {"connect_rate", o.ConnectRate, 1_000_000}, {"connect_burst", o.ConnectBurst, 1_000_000},
 			{"subscriptions_max", o.SubscriptionsMax, 1 << 30}, {"retained_max", o.RetainedMax, 1 << 30},
 		} {

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"slices"
+
 	"github.com/tidegate/tidegate/epoll"
 	"github.com/tidegate/tidegate/session"
 )
@@ -13,10 +15,12 @@ const (
 	tenantRate
 	tenantSubscriptions
 	tenantRetained
+	tenantPace
+	tenantDeliver
 	tenantLimits
 )
 
-var tenantLimitLabels = [tenantLimits]string{"connections", "connect_rate", "subscriptions", "retained"}
+var tenantLimitLabels = [tenantLimits]string{"connections", "connect_rate", "subscriptions", "retained", "rate", "deliver_rate"}
 
 // takeTenantPlace counts a device in that is about to have a session, once. Whoever takes over a connection of its own gets a place in any case: it gives
 // one back.
@@ -48,6 +52,11 @@ func (d *device) giveTenantPlace() {
 	}
 }
 
+// paced tells whether one of them has a rate for what its devices send. x may be nil.
+func (x *tenants) paced() bool {
+	return x != nil && slices.ContainsFunc(x.all, func(t *tenant) bool { return t.sends.limits() })
+}
+
 // entersTenant is the last question before a device without MQTT has a session; false: it was closed.
 func (s *shard) entersTenant(c *epoll.Conn, d *device, clientID []byte) bool {
 	r := s.takeTenantPlace(d, clientID)
@@ -66,25 +75,27 @@ func (x *tenants) countSubscription(sub *session.Subscription, n int64) {
 	}
 }
 
-// mayRetain tells whether a tenant may have one more retained message. x may be nil; must be called with the store's lock held.
-func (x *tenants) mayRetain(topic string) bool {
+// mayRetain tells whether a tenant may have retained messages and bytes of them more. x may be nil; must be called with the store's lock held.
+func (x *tenants) mayRetain(topic string, messages, bytes int) bool {
 	if x == nil {
 		return true
 	}
 	t := x.ofTopic(topic)
-	if t == nil || t.retainedMax == 0 || t.retained.Load() < int64(t.retainedMax) {
+	if t == nil || (t.retainedMax == 0 || t.retained.Load()+int64(messages) <= int64(t.retainedMax)) &&
+		(t.retainedBytesMax == 0 || t.retainedBytes.Load()+int64(bytes) <= t.retainedBytesMax) {
 		return true
 	}
 	t.refused[tenantRetained].Add(1)
 	return false
 }
 
-// countRetained counts a retained message in, or out. x may be nil; must be called with the store's lock held.
-func (x *tenants) countRetained(topic string, n int64) {
+// countRetained counts retained messages and their bytes in, or out. x may be nil; must be called with the store's lock held.
+func (x *tenants) countRetained(topic string, n int64, bytes int) {
 	if x == nil {
 		return
 	}
 	if t := x.ofTopic(topic); t != nil {
 		t.retained.Add(n)
+		t.retainedBytes.Add(int64(bytes))
 	}
 }

@@ -312,7 +312,7 @@ func (s *Session) Hungry() bool {
 	if d == nil || !d.behind || d.full || s.state != live || !s.resumed {
 		return false
 	}
-	l := &s.table.limits
+	l := s.limits()
 	return s.Ready() || 2*s.Queued() < l.QueueCountMax && 2*s.QueuedBytes() < l.QueueBytesMax
 }
 

@@ -51,6 +51,9 @@ func newFleet(rnd *rand.Rand) *fleet {
 	if rnd.IntN(8) == 0 {
 		l.QueueCountMax = -1 // nothing waits
 	}
+	other := l
+	other.ReceiveMax, other.SubscriptionsMax = uint16(1+rnd.IntN(int(l.ReceiveMax))), 1+rnd.IntN(6)
+	l.Classes = []Limits{other}
 	l.Strategy = Strategy(rnd.IntN(int(Strategies)))
 	l.GroupStrategies = map[string]Strategy{"h": Strategy(rnd.IntN(int(Strategies)))}
 	groups, others := map[string]uint32{}, map[uint32]bool{}
@@ -178,7 +181,7 @@ func (f *fleet) open() error {
 	f.owners++
 	c := Connect{ClientID: []byte{byte('a' + f.rnd.IntN(6))}, CleanStart: f.rnd.IntN(8) == 0, Version: uint8(3 + f.rnd.IntN(3)),
 		ReceiveMax: uint16(1 + f.rnd.IntN(6)), ExpirySec: uint32(f.rnd.IntN(5) * f.rnd.IntN(30)),
-		InboundMax: uint16(f.rnd.IntN(2) * f.rnd.IntN(5)), Upgrade: f.rnd.IntN(4) == 0}
+		Class: uint16(f.rnd.IntN(2)), Upgrade: f.rnd.IntN(4) == 0}
 	if f.rnd.IntN(2) == 0 {
 		c.Will = &Will{DelaySec: uint32(f.rnd.IntN(2) * f.rnd.IntN(20)), Message: Message{Topic: []byte(fleetTopics[f.rnd.IntN(3)]), Payload: []byte("gone"), QoS: 1}}
 	}

@@ -39,7 +39,7 @@ func (s *Session) onPublish(ev *Event, out *Out) {
 // admits says whether one more message from the device may be under way, and makes the flow for it; otherwise the connection ends.
 func (s *Session) admits(out *Out) bool {
 	f := s.needFlow()
-	limit := int(s.inboundMax)
+	limit := int(s.receiveLimit())
 	total := 2 * max(limit, int(s.table.limits.ReceiveMax))
 	if f.stale > 0 {
 		f.shed(total)
@@ -70,15 +70,12 @@ func (s *Session) repeated(ev *Event, out *Out) bool {
 	return true
 }
 
-// receiveLimit is how many messages from the device may be under way; told is what CONNACK says, 0 the usual.
-func (s *Session) receiveLimit(told uint16) uint16 {
-	switch {
-	case s.version != version5:
-		return s.table.limits.ReceiveMaxV3
-	case told == 0:
-		return s.table.limits.ReceiveMax
+// receiveLimit is how many messages from the device may be under way.
+func (s *Session) receiveLimit() uint16 {
+	if s.version != version5 {
+		return s.limits().ReceiveMaxV3
 	}
-	return told
+	return s.limits().ReceiveMax
 }
 
 // findInbound is the place of a packet id, -1 when it is not there.

@@ -79,7 +79,7 @@ func (c *counts) session(s *Session) error {
 	for sub := s.subs; sub != nil; sub = sub.next {
 		n++
 	}
-	if n != int(s.subCount) || n > t.limits.SubscriptionsMax {
+	if n != int(s.subCount) || t.limits.Classes == nil && n > t.limits.SubscriptionsMax {
 		return fmt.Errorf("%d filters, counted %d", n, s.subCount)
 	}
 	c.subscriptions += n
@@ -201,7 +201,7 @@ func (f *flow) inboundWrong(s *Session) error {
 		}
 		seen[in.id] = true
 	}
-	if counted != f.unacked || f.unacked > int(s.inboundMax) || s.state != live && f.unacked > 0 {
+	if counted != f.unacked || f.unacked > int(s.receiveLimit()) || s.state != live && f.unacked > 0 {
 		return fmt.Errorf("%d of the device's under way, counted %d", counted, f.unacked)
 	}
 	return nil

@@ -29,8 +29,8 @@ type Limits struct {
 	// InflightBytesMax is how many bytes of them the table keeps for one device, beside one message of any size.
 	// Beyond it messages wait in the queue. Default 1 MiB.
 	InflightBytesMax int
-	// ReceiveMax is how many QoS 1 and 2 messages from one MQTT 5 device may be unacknowledged, as CONNACK told it, unless
-	// Connect.InboundMax says less. Beyond it the device is closed with 0x93. Default 256.
+	// ReceiveMax is how many QoS 1 and 2 messages from one MQTT 5 device may be unacknowledged, as CONNACK told it. Beyond it the
+	// device is closed with 0x93. Default 256; no class has more than the table.
 	ReceiveMax uint16
 	// ReceiveMaxV3 is the same for 3.1 and 3.1.1, whose devices cannot be told. Default 65,535 (every packet id);
 	// the caller stops reading while Session.Unaccepted is high.
@@ -47,8 +47,46 @@ type Limits struct {
 	GroupStrategies map[string]Strategy
 	// GroupLive tells whether the shared group with this Interest has a live member in another table. nil: there is no other.
 	GroupLive func(interest uint32) bool
+	// Account counts what waits for sessions together, those of a class in all tables; nil: nobody does.
+	Account Account
+	// Classes are bounds of single sessions, by Connect.Class: QueueCountMax, QueueBytesMax, QueuePolicy, QueueQoS0, InflightMax, InflightBytesMax, ReceiveMax,
+	// ReceiveMaxV3, SubscriptionsMax and Account. All else is the table's. The
+	// classes that a session has one after the other have one account.
+	Classes []Limits
 	// SessionsMax is how many sessions a table holds, live and away. Beyond it Open refuses. 0: no limit.
 	SessionsMax int
+}
+
+// Account counts what waits for some sessions of several tables. It is called on the goroutines of all of them.
+type Account interface {
+	// HasRoom tells whether so many bytes of topic, properties and payload more may wait. If not nothing is queued, counted as DropAccountBytes.
+	HasRoom(bytes int) bool
+	// Add counts bytes that wait, or with a negative number, that do no more.
+	Add(bytes int)
+}
+
+// account counts bytes for those who count the session.
+func (s *Session) account(bytes int) {
+	if a := s.limits().Account; a != nil {
+		a.Add(bytes)
+	}
+}
+
+// hasRoom tells whether those who count the session have room.
+func (l *Limits) hasRoom(bytes int) bool { return l.Account == nil || l.Account.HasRoom(bytes) }
+
+// limits are those of a single session.
+func (s *Session) limits() *Limits {
+	if s.class == 0 {
+		return &s.table.limits
+	}
+	return &s.table.limits.Classes[s.class-1]
+}
+
+// QueueMax is how many messages may wait for the session, and how many bytes of them.
+func (s *Session) QueueMax() (count, bytes int) {
+	l := s.limits()
+	return l.QueueCountMax, l.QueueBytesMax
 }
 
 // Never as an expiry in seconds means that nothing ends by itself [MQTT 5, 3.1.2.11.2].
@@ -84,6 +122,10 @@ func (l *Limits) withDefaults() Limits {
 	d.SubscriptionsMax = min(d.SubscriptionsMax, 65535)
 	if d.ExpiryMaxSec == 0 {
 		d.ExpiryMaxSec = 14 * 24 * 3600
+	}
+	d.Classes = make([]Limits, len(l.Classes))
+	for i := range l.Classes {
+		d.Classes[i] = l.Classes[i].withDefaults()
 	}
 	return d
 }

@@ -16,7 +16,7 @@ func (s *Session) deliverLogged(nowSec uint32, ev *Event, out *Out) {
 	if owed {
 		qos = 1 // which it was sent with, whatever the filters say by now
 	}
-	atOnce := qos == 0 && !s.table.limits.QueueQoS0
+	atOnce := qos == 0 && !s.limits().QueueQoS0
 	switch {
 	case s.state != live:
 		return
@@ -114,13 +114,13 @@ func (s *Session) takeLogged(nowSec uint32, ev *Event, qos uint8, out *Out) bool
 
 // fits says whether a message of so many bytes may wait, in the place of the older one when there is one (not -1).
 func (s *Session) fits(size, older int) bool {
-	l, f := &s.table.limits, s.flow
+	l, f := s.limits(), s.flow
 	count, bytes := f.waiting(), f.queueBytes
 	if older >= 0 {
 		count--
 		bytes -= f.queue.at(older).size()
 	}
-	return count < l.QueueCountMax && bytes+size <= l.QueueBytesMax && s.table.store.bytes+size <= l.TableBytesMax
+	return count < l.QueueCountMax && bytes+size <= l.QueueBytesMax && s.table.store.bytes+size <= s.table.limits.TableBytesMax && l.hasRoom(size)
 }
 
 // nextLoggedID is a packet id for a logged message of QoS 2.

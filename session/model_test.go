@@ -27,6 +27,7 @@ type modelSession struct {
 	endAt      uint32
 	receiveMax int
 	inboundMax int
+	subsMax    int
 	upgrade    bool
 	lastID     uint16
 	subs       map[string]modelFilter // by filter as sent
@@ -145,12 +146,13 @@ func (m *modelTable) open(now uint32, c *Connect, owner uint64, o *modelOut) boo
 	}
 	s.owner, s.version, s.expiry, s.receiveMax = owner, c.Version, min(c.ExpirySec, m.limits.ExpiryMaxSec), int(c.ReceiveMax)
 	s.upgrade = c.Upgrade
-	s.inboundMax = int(m.limits.ReceiveMaxV3)
+	l := m.limits
+	if c.Class > 0 {
+		l = m.limits.Classes[c.Class-1]
+	}
+	s.inboundMax, s.subsMax = int(l.ReceiveMaxV3), l.SubscriptionsMax
 	if c.Version == 5 {
-		s.inboundMax = int(m.limits.ReceiveMax)
-		if c.InboundMax > 0 {
-			s.inboundMax = int(c.InboundMax)
-		}
+		s.inboundMax = int(l.ReceiveMax)
 	}
 	s.cut()
 	s.resumed = !present
@@ -378,7 +380,7 @@ func (m *modelTable) subscribe(s *modelSession, ev *Event, o *modelOut) {
 			mf.share, mf.filter, _ = strings.Cut(rest, "/")
 		}
 		_, known := s.subs[full]
-		if !known && len(s.subs) >= m.limits.SubscriptionsMax {
+		if !known && len(s.subs) >= s.subsMax {
 			line += " 0x97"
 			continue
 		}

@@ -156,22 +156,23 @@ type Replay struct {
 type DropReason uint8
 
 const (
-	DropQueueFull   DropReason = iota // QueueCountMax
-	DropQueueBytes                    // QueueBytesMax
-	DropCongested                     // QoS 0 to a device that does not read
-	DropOffline                       // QoS 0 to a device that is away
-	DropExpired                       // message expiry
-	DropSessionGone                   // the session ended first
-	DropTooLarge                      // beyond the device's maximum packet size [MQTT-3.1.2-25]
-	DropTableBytes                    // TableBytesMax
-	DropSuperseded                    // a newer message of its topic came while it waited (Message.LastValue)
-	DropDenied                        // the device may not have it any more (TooLarge with reason 0x87)
+	DropQueueFull    DropReason = iota // QueueCountMax
+	DropQueueBytes                     // QueueBytesMax
+	DropCongested                      // QoS 0 to a device that does not read
+	DropOffline                        // QoS 0 to a device that is away
+	DropExpired                        // message expiry
+	DropSessionGone                    // the session ended first
+	DropTooLarge                       // beyond the device's maximum packet size [MQTT-3.1.2-25]
+	DropTableBytes                     // TableBytesMax
+	DropSuperseded                     // a newer message of its topic came while it waited (Message.LastValue)
+	DropDenied                         // the device may not have it any more (TooLarge with reason 0x87)
+	DropAccountBytes                   // Limits.Account
 	// DropReasons is how many there are.
 	DropReasons
 )
 
 var dropNames = [DropReasons]string{"queue_full", "queue_bytes", "congested", "offline", "expired", "session_gone", "too_large",
-	"table_bytes", "superseded", "denied"}
+	"table_bytes", "superseded", "denied", "account_bytes"}
 
 // String is the reason as a metric label.
 func (r DropReason) String() string {

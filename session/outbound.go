@@ -44,7 +44,7 @@ func (s *Session) deliverQoS0(nowSec uint32, ev *Event, out *Out) {
 	away := s.state != live || !s.resumed
 	waits := s.flow != nil && s.flow.queueQoS0 > 0
 	switch {
-	case s.table.limits.QueueQoS0 && (away || waits):
+	case s.limits().QueueQoS0 && (away || waits):
 		if s.enqueue(nowSec, ev, 0, out) {
 			s.pump(nowSec, ev.Congested, out)
 		}
@@ -88,7 +88,7 @@ func (f *flow) hold(s *Session, ev *Event, qos uint8) entry {
 
 // windowMax is how many messages may be in flight [MQTT-3.3.4-9].
 func (s *Session) windowMax() int {
-	n := min(s.receiveMax, s.table.limits.InflightMax)
+	n := min(s.receiveMax, s.limits().InflightMax)
 	if n > idsLogged && s.durable() != nil {
 		n = idsLogged // so that neither part of the packet ids runs out
 	}
@@ -99,7 +99,7 @@ func (s *Session) windowMax() int {
 func (s *Session) hasRoom() bool {
 	f := s.flow
 	n := f.window.len()
-	return n < s.windowMax() && (n == 0 || f.heldBytes < s.table.limits.InflightBytesMax)
+	return n < s.windowMax() && (n == 0 || f.heldBytes < s.limits().InflightBytesMax)
 }
 
 // canSend says whether a QoS 1 or 2 message may leave now.

@@ -2,13 +2,16 @@ package session
 
 // enqueue lets a message wait, and says whether it does. A full queue is treated by the policy.
 func (s *Session) enqueue(nowSec uint32, ev *Event, qos uint8, out *Out) bool {
-	l := &s.table.limits
+	l := s.limits()
 	size := ev.Msg.size()
 	if size > l.QueueBytesMax {
 		return s.refuseQueue(ev, DropQueueBytes, out)
 	}
-	if s.table.store.bytes+size > l.TableBytesMax {
+	if s.table.store.bytes+size > s.table.limits.TableBytesMax {
 		return s.refuseQueue(ev, DropTableBytes, out)
+	}
+	if !l.hasRoom(size) {
+		return s.refuseQueue(ev, DropAccountBytes, out)
 	}
 	f := s.needFlow()
 	if ev.Msg.LastValue && !s.enqueueLast(ev, size, out) {
@@ -39,6 +42,7 @@ func (s *Session) push(e entry) {
 	f.queueBytes += size
 	s.table.queued++
 	s.table.queuedBytes += size
+	s.account(size)
 	if e.qos == 0 {
 		f.queueQoS0++
 	}
@@ -64,7 +68,7 @@ func (s *Session) oldest() int {
 
 // enqueueLast makes room for a message that takes the place of an older one, and says whether it may wait.
 func (s *Session) enqueueLast(ev *Event, size int, out *Out) bool {
-	f, l := s.flow, &s.table.limits
+	f, l := s.flow, s.limits()
 	i := s.older(ev.Msg, ev.Group)
 	switch {
 	case i < 0:
@@ -82,7 +86,7 @@ func (s *Session) enqueueLast(ev *Event, size int, out *Out) bool {
 // refuseQueue is what else happens when a message may not wait. It says that it does not.
 func (s *Session) refuseQueue(ev *Event, why DropReason, out *Out) bool {
 	out.Drops[why]++
-	if s.table.limits.QueuePolicy == Disconnect && s.state == live && !ev.Orphan {
+	if s.limits().QueuePolicy == Disconnect && s.state == live && !ev.Orphan {
 		out.close(reasonQuota)
 	}
 	s.spareFlow()
@@ -110,6 +114,7 @@ func (s *Session) uncount(e *entry) {
 	f.queueBytes -= size
 	s.table.queued--
 	s.table.queuedBytes -= size
+	s.account(-size)
 	if e.qos == 0 {
 		f.queueQoS0--
 	}

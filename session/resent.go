@@ -60,7 +60,7 @@ func (s *Session) cutAcks() {
 			f.known++
 		}
 	}
-	for f.stale > uint32(s.inboundMax) {
+	for f.stale > uint32(s.receiveLimit()) {
 		f.forgetStale(0)
 	}
 }

@@ -27,7 +27,7 @@ type Session struct {
 	stamp      uint32 // no other session of the table had or gets it
 	subCount   uint16
 	receiveMax uint16 // the device's window
-	inboundMax uint16 // ours
+	class      uint16 // of Limits.Classes
 	lastID     uint16 // packet id given out last
 	state      state
 	version    uint8
@@ -167,13 +167,12 @@ func (s *Session) becomeLive(c *Connect, owner uint64, out *Out) {
 	s.owner = owner
 	s.endAtSec = Never
 	s.unschedule()
-	s.version = c.Version
+	s.version, s.class = c.Version, c.Class
 	s.expirySec = min(c.ExpirySec, t.limits.ExpiryMaxSec)
 	s.receiveMax = c.ReceiveMax
 	if c.ReceiveMax == 0 {
 		s.receiveMax = 65535
 	}
-	s.inboundMax = s.receiveLimit(c.InboundMax)
 	s.upgrade = c.Upgrade
 	s.setWill(c.Will, out)
 	s.resumed = false

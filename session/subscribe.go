@@ -32,7 +32,7 @@ func (s *Session) subscribe(f *Filter, id uint32, out *Out) uint8 {
 	}
 	sub := s.held(share, filter)
 	known := sub != nil
-	if !known && int(s.subCount) >= s.table.limits.SubscriptionsMax {
+	if !known && int(s.subCount) >= s.limits().SubscriptionsMax {
 		return reasonQuota
 	}
 	if !known {

@@ -48,9 +48,8 @@ type Connect struct {
 	Version    uint8 // 3, 4 or 5
 	// ReceiveMax is the device's window, 0 means 65,535.
 	ReceiveMax uint16
-	// InboundMax is how many QoS 1 and 2 messages from an MQTT 5 device may be unacknowledged, as CONNACK tells it; beyond it
-	// the device is closed with 0x93. 0: Limits.ReceiveMax.
-	InboundMax uint16
+	// Class says whose bounds the session has from now on: those of Limits.Classes[Class-1], or with 0 those of the table.
+	Class uint16
 	// Upgrade delivers every message with the QoS of the subscription, also one that was published with less, so that nothing
 	// is missed by a device that acknowledges.
 	Upgrade bool
