@@ -111,6 +111,14 @@ func TestBanOfManyYears(t *testing.T) {
 	r.open(mqtt.V5, r.mqtt).refusesConnectAs("far", mqtt.Banned)
 }
 
+// TestRedacted: of a URL with a password no part of it is told.
+func TestRedacted(t *testing.T) {
+	got := redacted([]string{"nats://user:pa@ss@one:4222", "nats://token@two", "three:4222"})
+	if want := "one:4222, two, three:4222"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 // TestMappedNetworks: IPv4 addresses and networks in the form of IPv6 are those of IPv4, in which addresses are compared.
 func TestMappedNetworks(t *testing.T) {
 	for text, want := range map[string]string{

@@ -47,11 +47,7 @@ func DialNATS(ctx context.Context, c *Config) (*bus.Bus, error) {
 func redacted(urls []string) string {
 	var hosts []string
 	for _, u := range urls {
-		_, after, found := strings.Cut(u, "@")
-		if !found {
-			after = u
-		}
-		hosts = append(hosts, after)
+		hosts = append(hosts, u[strings.LastIndexByte(u, '@')+1:])
 	}
 	return strings.Join(hosts, ", ")
 }
