@@ -241,10 +241,12 @@ func (d *worldDevice) receive() {
 		}
 	case SendPuback, SendPubcomp:
 		d.ups = slices.DeleteFunc(d.ups, func(u *upMessage) bool {
-			if u.id == p.PacketID {
+			// Whose PUBREL is still to be sent is not what a PUBCOMP is for: that answers a second PUBREL of the message that had the packet id before.
+			done := u.id == p.PacketID && u.released == (p.Kind == SendPubcomp)
+			if done {
 				d.done = append(d.done, u.n)
 			}
-			return u.id == p.PacketID
+			return done
 		})
 		d.w.saw["puback"]++
 	case SendPubrec:
