@@ -62,8 +62,8 @@ func newShake(t *TLS, l *Loop, name Handle) *shake {
 // fail ends the handshake from outside.
 func (s *shake) fail(why error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.over || s.failure != nil {
+		s.mu.Unlock()
 		return
 	}
 	s.failure = why
@@ -81,13 +81,15 @@ func (s *shake) leave() {
 	s.t.Handshaker.forget(s)
 }
 
-// tell makes the loop look at the handshake. Called with mu held.
+// tell makes the loop look at the handshake. Called with mu held, which it unlocks first: the loop that it wakes wants mu at once, often on the very
+// core that wakes it, and would wait for a worker that the kernel has just put aside.
 func (s *shake) tell() {
-	if s.told || s.gone {
-		return
-	}
+	quiet := s.told || s.gone
 	s.told = true
-	s.loop.news.put(s)
+	s.mu.Unlock()
+	if !quiet {
+		s.loop.news.put(s)
+	}
 }
 
 // run does the handshake, and tells whether it ended well and was a resumption.
@@ -97,14 +99,14 @@ func (s *shake) run() (ok, resumed bool) {
 	state, who, err := s.contained()
 	<-h.compute
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.over = true
 	if s.failure == nil {
 		s.failure = err
 	}
 	s.verified = who
+	ok = s.failure == nil
 	s.tell()
-	return s.failure == nil, state.DidResume
+	return ok, state.DidResume
 }
 
 // contained is handshake, of which a panic ends no other connection.
@@ -226,8 +228,9 @@ func (s *shake) wait() {
 	h := s.t.Handshaker
 	if len(s.unsent) > 0 || s.full {
 		s.tell()
+	} else {
+		s.mu.Unlock()
 	}
-	s.mu.Unlock()
 	<-h.compute
 	h.stall(s)
 	s.mu.Lock()
