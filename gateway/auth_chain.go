@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"fmt"
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -108,7 +107,7 @@ func (g *Gateway) openDoors() error {
 			Remote: provider.remote, FailNext: p.Fail == "next",
 		}
 		if provider.costly { // a hash has 19 MiB, and loops and NATS need cores as well
-			set.Workers = min(a.Workers, max(1, runtime.GOMAXPROCS(0)/2))
+			set.Workers = min(a.Workers, halfOfCores)
 		}
 		if p.Timeout != 0 {
 			set.Timeout = p.Timeout

@@ -82,6 +82,10 @@ type Addrs struct {
 // raises that for the loops asks before.
 func DefaultLoops() int { return (runtime.GOMAXPROCS(0) + 1) / 2 }
 
+// halfOfCores is for what computes beside the loops for long: handshakes and hashes of passwords. It is what Go counts at the start: who raises GOMAXPROCS
+// for the sake of loops that hold a processor while they sleep has no more cores by that.
+var halfOfCores = max(1, runtime.GOMAXPROCS(0)/2)
+
 // New opens NATS, every listener and the admin server. Devices are served once Run is called.
 func New(cfg Config, log zerolog.Logger) (g *Gateway, err error) {
 	if errs := cfg.Validate(); len(errs) > 0 {

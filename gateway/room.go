@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/tidegate/tidegate/epoll"
 	"github.com/tidegate/tidegate/gateway/ws"
 )
 
@@ -72,8 +73,14 @@ func (g *Gateway) fit() error {
 		asked = fits
 	}
 	g.room.max, g.refusalsMax = int64(asked), refusals
+	if err := epoll.WidenDescriptors(min(limit, asked+kept, tableMax)); err != nil {
+		g.log.Debug().Err(err).Msg("the table of descriptors grows with the connections")
+	}
 	return nil
 }
+
+// tableMax is how wide the table of descriptors is made at once, at 8 bytes each.
+const tableMax = 1 << 16
 
 // enter takes a place; false: there is none.
 func (r *room) enter() bool {

@@ -42,7 +42,7 @@ func (g *Gateway) openTLS() error {
 		}
 		if x.handshaker == nil {
 			x.handshaker = epoll.NewHandshaker(epoll.HandshakeOptions{
-				Seats: g.cfg.TLS.HandshakesMax, PerSecond: g.cfg.TLS.HandshakeRate, Panicked: x.panicked,
+				Seats: g.cfg.TLS.HandshakesMax, Compute: halfOfCores, PerSecond: g.cfg.TLS.HandshakeRate, Panicked: x.panicked,
 			})
 		}
 		x.doors[i] = newTLSDoor(g, l, g.cfg.tlsFilesOf(fmt.Sprintf("listeners[%d]", i), &g.bounds[i]), x.handshaker, &x.seen)
