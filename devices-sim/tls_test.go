@@ -1,12 +1,17 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"encoding/json"
 	"io"
+	"os"
+	"os/exec"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestTLSWork: both servers do all kinds of work of the comparison.
@@ -43,6 +48,75 @@ func TestTLSWork(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Errorf("%s: %v", way, err)
 		}
+	}
+}
+
+// TestTLSStorm: a storm is told of once all its handshakes are done, and its connections stay until its input ends.
+func TestTLSStorm(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := writeCertificate(dir); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	fromServer, serverOut := io.Pipe()
+	go func() { _ = runTLSServer(ctx, wayLoop, dir, serverOut) }()
+	var ready struct{ Addr string }
+	if err := json.NewDecoder(fromServer).Decode(&ready); err != nil {
+		t.Fatal(err)
+	}
+	in, toStorm := io.Pipe()
+	fromStorm, out := io.Pipe()
+	ended := make(chan error, 1)
+	go func() { ended <- runTLSStorm(ready.Addr, 20, in, out) }()
+	lines := bufio.NewReader(fromStorm)
+	if line, err := lines.ReadString('\n'); line != "ready\n" {
+		t.Fatal(line, err)
+	}
+	if _, err := toStorm.Write([]byte("\n")); err != nil {
+		t.Fatal(err)
+	}
+	var got stormed
+	if err := json.NewDecoder(lines).Decode(&got); err != nil || got.Done != 20 || got.Failed != 0 || got.Nanos <= 0 {
+		t.Fatal(got, err)
+	}
+	select {
+	case err := <-ended:
+		t.Fatal("it has ended by itself:", err)
+	default:
+	}
+	_ = toStorm.Close()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestStartLast: the process is of SCHED_IDLE, and this one is not.
+func TestStartLast(t *testing.T) {
+	t.Parallel()
+	before, err := unix.SchedGetAttr(os.Getpid(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("cat")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := startLast(cmd); err != nil {
+		t.Fatal(err)
+	}
+	child, err := unix.SchedGetAttr(cmd.Process.Pid, 0)
+	if err != nil || child.Policy != unix.SCHED_IDLE {
+		t.Error(child, err)
+	}
+	if after, err := unix.SchedGetAttr(os.Getpid(), 0); err != nil || after.Policy != before.Policy {
+		t.Error(after, err)
+	}
+	_ = in.Close()
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
 	}
 }
 
