@@ -151,23 +151,27 @@ func (s *shard) takeGrant(d *device, q *inquiry, a auth.Answer, anonymous bool) 
 	case a.Verdict == auth.Deny:
 		return refusalOf(a.Refusal)
 	}
-	expiresSec, ended := s.endOf(a)
+	w := d.known()
+	expiresSec, ended := s.endOf(a.ExpiresSec, w.tls)
 	if ended {
 		return refusedUnauthorized
 	}
-	w := d.known()
 	w.user, w.tenant, w.clientID, w.rules = cmp.Or(a.User, q.username), a.Tenant, a.ClientID, q.rules
 	w.standing, w.expiresSec = a.Standing, expiresSec
 	d.more.user = []byte(w.user)
 	return refusedNot
 }
 
-// endOf is when an answer ends by the loop's clock, 0: never; or it has ended.
-func (s *shard) endOf(a auth.Answer) (sec uint32, ended bool) {
-	if a.ExpiresSec == 0 {
+// endOf is when leave that is given until a Unix time, 0 for ever, ends by the loop's clock, 0: never; or it has ended. It lasts no longer than the certificate
+// that the device has shown, whoever has let it in. tls may be nil.
+func (s *shard) endOf(untilSec int64, tls *auth.Peer) (sec uint32, ended bool) {
+	if tls != nil && tls.ExpiresSec != 0 && (untilSec == 0 || tls.ExpiresSec < untilSec) {
+		untilSec = tls.ExpiresSec
+	}
+	if untilSec == 0 {
 		return 0, false
 	}
-	left := a.ExpiresSec - time.Now().Unix()
+	left := untilSec - time.Now().Unix()
 	return s.loop.NowSec() + uint32(min(max(left, 0), tokenSecMax)), left <= 0
 }
 

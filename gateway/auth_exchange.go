@@ -205,7 +205,7 @@ func (s *shard) onAuth(c *epoll.Conn, d *device, p *mqtt.Packet) bool {
 // regrant takes what a re-authentication has granted. The session is not handed on to another user, tenant or client id.
 func (s *shard) regrant(d *device, a auth.Answer) bool {
 	w := d.who()
-	if a.User != string(d.user()) || a.Tenant != w.tenant || a.ClientID != "" && a.ClientID != d.clientID() || !a.Standing.Holds() {
+	if !d.mayKeep(a.User, a.Tenant) || a.ClientID != "" && a.ClientID != d.clientID() || !a.Standing.Holds() {
 		return false
 	}
 	w.standing = a.Standing

@@ -67,10 +67,10 @@ func (s *shard) renew(d *device, q *inquiry, a auth.Answer) *command.Error {
 		return command.ErrAskedLater
 	case a.Verdict != auth.Allow || !a.Standing.Holds():
 		return command.ErrUnauthorized
-	case cmp.Or(a.User, q.username) != w.user || a.Tenant != w.tenant || a.ClientID != "" && a.ClientID != d.clientID():
+	case !d.mayKeep(cmp.Or(a.User, q.username), a.Tenant) || a.ClientID != "" && a.ClientID != d.clientID():
 		return command.ErrUnauthorized
 	}
-	expiresSec, ended := s.endOf(a)
+	expiresSec, ended := s.endOf(a.ExpiresSec, w.tls)
 	if ended {
 		return command.ErrUnauthorized
 	}

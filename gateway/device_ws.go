@@ -111,6 +111,11 @@ func (s *shard) onUpgrade(c *epoll.Conn, d *device, p []byte) (rest []byte) {
 		d.reader.AcceptDeflate()
 	}
 	d.wire = wireOfPath(req.Path, s.cfg.Diagnostics)
+	if d.wire >= wirePlain && s.cfg.Auth.Anonymous == anonymousNobody && s.gw.tokens == nil && s.doorOf(c).chain == nil { // here it has no way to log in
+		s.count.authentications[authMissing]++
+		s.turnDown(c, d, refusedAnonymous)
+		return nil
+	}
 	switch d.wire {
 	case wireEcho:
 		if door := s.doorOf(c); door.chain != nil && !door.anonymous {

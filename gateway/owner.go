@@ -23,7 +23,7 @@ var errOtherUser = errors.New("the session belongs to another user")
 
 // guards tells whether sessions belong to users.
 func (s *shard) guards() bool {
-	return s.cfg.Auth.SessionOwner && (s.gw.doors.chained || len(s.gw.methods) > 0)
+	return s.cfg.Auth.SessionOwner && (s.gw.doors.chained || s.gw.tokens != nil || len(s.gw.methods) > 0)
 }
 
 // mayOwn tells whether a user may have what belongs to owner.

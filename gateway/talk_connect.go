@@ -181,7 +181,7 @@ func (g *Gateway) openTokens() error {
 func (s *shard) authorize(d *device, id []byte, token string) (leftSec uint32, ok bool) {
 	now := time.Now().Unix()
 	a, _ := s.gw.tokens.Ask(&auth.Request{Password: []byte(token), HasPassword: true}, now)
-	if a.Verdict != auth.Allow || a.ClientID != string(id) || !d.mayKeep(a.Tenant) {
+	if a.Verdict != auth.Allow || a.ClientID != string(id) || d.sess != nil && !d.mayKeep(a.User, a.Tenant) {
 		return 0, false
 	}
 	rules, err := compileRules(a.Rules)
@@ -189,9 +189,11 @@ func (s *shard) authorize(d *device, id []byte, token string) (leftSec uint32, o
 		return 0, false
 	}
 	leftSec = uint32(min(a.ExpiresSec-now, tokenSecMax))
-	d.more.user = []byte(a.User)
 	w := d.known()
-	w.user, w.tenant, w.rules, w.standing = a.User, a.Tenant, rules, a.Standing
+	if d.sess == nil {
+		d.more.user, w.user, w.tenant = []byte(a.User), a.User, a.Tenant
+	}
+	w.rules, w.standing = rules, a.Standing
 	d.more.talk.tokenSec = s.loop.NowSec() + leftSec
 	return leftSec, true
 }

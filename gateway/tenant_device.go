@@ -61,9 +61,11 @@ func (s *shard) assignTenant(c *epoll.Conn, d *device) refusal {
 	return refusedNot
 }
 
-// mayKeep tells whether a live device may take a newer proof of who it is that names a tenant, "" for none.
-func (d *device) mayKeep(tenant string) bool {
-	return tenant == "" || d.sess == nil || d.tenant() == nil || tenant == d.tenant().name
+// mayKeep tells whether a live device may take a newer proof of who it is that names a user and a tenant, "" for none. Whose a session is does not change as
+// long as a connection lasts.
+func (d *device) mayKeep(user, tenant string) bool {
+	w := d.who()
+	return user == w.user && (tenant == w.tenant || d.tenant() != nil && (tenant == "" || tenant == d.tenantName()))
 }
 
 // knowsID tells whether a device may have a client id, as it is inside: whoever is nobody's must not be taken for a tenant's.
@@ -84,8 +86,9 @@ func (s *shard) goesHome(c *epoll.Conn, d *device, ownID []byte) bool {
 // inward gives what a device publishes its internal names, once all else has been looked at. They are good until the device says something more.
 func (s *shard) inward(d *device, m *session.Message) refusal {
 	t := d.tenant()
+	topic, from, to := mqtt.FindResponseTopic(m.Props)
 	switch {
-	case t == nil && s.gw.tenants.holds(m.Topic):
+	case t == nil && (s.gw.tenants.holds(m.Topic) || to > 0 && s.gw.tenants.holds(topic)): // a backend would answer there for it
 		s.count.denied[deniedPublish]++
 		return refusedDeniedTopic
 	case t == nil:
@@ -95,7 +98,6 @@ func (s *shard) inward(d *device, m *session.Message) refusal {
 		s.inTopic = append(append(s.inTopic[:0], t.prefix...), m.Topic...)
 		m.Topic = s.inTopic
 	}
-	topic, from, to := mqtt.FindResponseTopic(m.Props)
 	if to > 0 && !isCall(topic) {
 		s.scratch = append(append(s.scratch[:0], t.prefix...), topic...)
 		s.inProps = readdress(s.inProps[:0], m.Props, from, to, s.scratch)

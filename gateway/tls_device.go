@@ -31,8 +31,11 @@ func (s *shard) seals(c *epoll.Conn, d *device, p []byte) (rest []byte, sealed b
 func (s *shard) OnSecured(c *epoll.Conn) {
 	d := s.devices.At(c.Slot())
 	p, _ := c.Secured().(*tlsPeer)
-	d.known().tls = &p.Peer
-	if s.recalled(c) { // while the worker told us
+	w := d.known()
+	w.tls = &p.Peer
+	var over bool
+	w.expiresSec, over = s.endOf(0, w.tls)
+	if over || s.recalled(c) { // while the worker told us
 		s.close(c, d, reasonRevoked)
 		return
 	}

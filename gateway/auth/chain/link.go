@@ -2,6 +2,7 @@ package chain
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -163,7 +164,11 @@ func (l *Link) settle(f *flight) (waiting []*question, a auth.Answer) {
 	return l.land(f, now, func() auth.Answer {
 		if err != nil {
 			l.stats.Failed++
-			l.breaker.failed(now)
+			if errors.Is(err, errAnswer) {
+				l.breaker.worked()
+			} else {
+				l.breaker.failed(now)
+			}
 			return l.failed()
 		}
 		l.breaker.worked()

@@ -13,7 +13,8 @@ import (
 // Throttle slows down who guesses passwords. After addressFree wrong ones an address is refused for a second, and after each further one
 // for twice as long, up to addressPauseMax. For a name it is the same after nameFree, but for namePauseMax at most, and an address from which the
 // right password came lately is not refused for the name: whoever guesses at a user keeps nobody out for longer than that. A right password has
-// the address and the name begin anew. What is refused is not asked, and does not count. Safe from any goroutine.
+// the address and the name begin anew. A device that says neither a user name nor a client id has no name: it goes by its address alone, so that nobody
+// keeps out all the others that have none. What is refused is not asked, and does not count. Safe from any goroutine.
 type Throttle struct {
 	seed maphash.Seed
 
@@ -52,16 +53,17 @@ func NewThrottle() *Throttle {
 	return &Throttle{seed: maphash.MakeSeed(), wrong: map[suspect]tally{}, right: map[suspect]time.Time{}}
 }
 
-// suspects are the address and the name of a request. Who has an IPv6 address has the 64 bits below its network as well.
-func (t *Throttle) suspects(r *auth.Request) (address, name, both suspect) {
+// suspects are the address and the name of a request; named: it has one. Who has an IPv6 address has the 64 bits below its network as well.
+func (t *Throttle) suspects(r *auth.Request) (address, name, both suspect, named bool) {
 	addr := r.Addr.Addr().Unmap().WithZone("")
 	if addr.Is6() {
 		if p, err := addr.Prefix(64); err == nil {
 			addr = p.Addr()
 		}
 	}
-	n := maphash.String(t.seed, cmp.Or(r.Username, r.ClientID))
-	return suspect{addr: addr}, suspect{name: n}, suspect{addr, n}
+	text := cmp.Or(r.Username, r.ClientID)
+	n := maphash.String(t.seed, text)
+	return suspect{addr: addr}, suspect{name: n}, suspect{addr, n}, text != ""
 }
 
 // Lets tells whether a password may be tried; a device without one guesses nothing.
@@ -69,14 +71,14 @@ func (t *Throttle) Lets(r *auth.Request, now time.Time) bool {
 	if !r.HasPassword {
 		return true
 	}
-	address, name, both := t.suspects(r)
+	address, name, both, named := t.suspects(r)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if now.Before(t.wrong[address].until) {
 		t.byAddress++
 		return false
 	}
-	if now.Before(t.wrong[name].until) && now.Sub(t.right[both]) > forgetTime {
+	if named && now.Before(t.wrong[name].until) && now.Sub(t.right[both]) > forgetTime {
 		t.byName++
 		return false
 	}
@@ -85,11 +87,13 @@ func (t *Throttle) Lets(r *auth.Request, now time.Time) bool {
 
 // Guessed notes a wrong password.
 func (t *Throttle) Guessed(r *auth.Request, now time.Time) {
-	address, name, _ := t.suspects(r)
+	address, name, _, named := t.suspects(r)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.add(address, now, addressFree, addressPauseMax)
-	t.add(name, now, nameFree, namePauseMax)
+	if named {
+		t.add(name, now, nameFree, namePauseMax)
+	}
 }
 
 func (t *Throttle) add(s suspect, now time.Time, free int, longest time.Duration) {
@@ -106,10 +110,13 @@ func (t *Throttle) add(s suspect, now time.Time, free int, longest time.Duration
 
 // Knew notes a right password.
 func (t *Throttle) Knew(r *auth.Request, now time.Time) {
-	address, name, both := t.suspects(r)
+	address, name, both, named := t.suspects(r)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.wrong, address)
+	if !named {
+		return
+	}
 	delete(t.wrong, name)
 	makeRoom(t.right)
 	t.right[both] = now
