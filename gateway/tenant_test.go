@@ -54,12 +54,22 @@ func TestTenantsApart(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, side := range []struct {
-				c       *client
-				subject string
-			}{{a, "t.acme.up." + id}, {g, "fleet.g.up." + id}} {
+				tenant, subject string
+				c               *client
+			}{{"acme", "t.acme.up." + id, a}, {"globex", "fleet.g.up." + id, g}} {
 				side.c.write(mqtt.AppendPublish(nil, v, &mqtt.PublishOut{Topic: []byte("up/" + id), Payload: []byte("x"), QoS: 0}))
 				side.c.gets("up/"+id, "x") // by # and as the only one of its group
 				side.c.gets("up/"+id, "x")
+				if qos > 0 {
+					p := r.of(side.tenant, v, "p"+id)
+					if got := p.publish(qos, "with/"+id, "x"); got.Failed() {
+						t.Fatal(got)
+					}
+					p.disconnect()
+					if g := side.c.gets("with/"+id, "x"); g.QoS != qos {
+						t.Errorf("QoS %d, want %d", g.QoS, qos)
+					}
+				}
 				m, err := up.NextMsg(patience)
 				if err != nil || m.Subject != side.subject {
 					t.Fatalf("%v %v, want %s", m, err, side.subject)
