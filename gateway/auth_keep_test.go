@@ -102,7 +102,7 @@ func TestNobodyPlain(t *testing.T) {
 func TestTLSCertificateEnds(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t, t.TempDir(), "ca")
-	short := a.issue("pump", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(4 * time.Second) })
+	lamp, short := a.issue("lamp"), a.issue("pump", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(4 * time.Second) })
 	for name, mod := range map[string]func(c *Config){
 		"no chain": memoryOnly, "file": asksOf(AuthProvider{Type: "file", File: newAuthText(t, passwordsOf(t, "anna", "one")).path}),
 	} {
@@ -114,7 +114,7 @@ func TestTLSCertificateEnds(t *testing.T) {
 			if w := r.whoIs("p"); w.expiresSec == 0 {
 				t.Errorf("%+v", w)
 			}
-			long, _ := r.connectOn(r.mustTLS(r.mqtt, a.client(showing(a.issue("lamp")))), "l", login)
+			long, _ := r.connectOn(r.mustTLS(r.mqtt, a.client(showing(lamp))), "l", login)
 			one.endsWith(mqtt.NotAuthorized, 0)
 			long.ping()
 		})
