@@ -87,9 +87,11 @@ func TestTokenSessionOwner(t *testing.T) {
 func TestNobodyPlain(t *testing.T) {
 	t.Parallel()
 	r := start(t, memoryOnly, newCallback(t, nil).chained(t), func(c *Config) { c.Listeners[1] = "ws://127.0.0.1:0?auth=none" })
+	ctx, cancel := patient()
+	defer cancel()
 	for _, protocols := range [][]string{{protocolJSON}, {protocolCBOR}, nil} {
 		c := r.dialWS("/ws/dev", protocols...)
-		if _, _, err := c.Read(t.Context()); websocket.CloseStatus(err) < 0 {
+		if _, _, err := c.Read(ctx); websocket.CloseStatus(err) < 0 {
 			t.Errorf("%v: %v", protocols, err)
 		}
 	}
