@@ -328,6 +328,31 @@ func (c *client) publish(qos byte, topic, payload string, mods ...func(p *mqtt.P
 	return mqtt.Success
 }
 
+// publishes is publish with QoS 1 of n messages, some at a time, which saves their round trips.
+func (c *client) publishes(n int, message func(i int) (topic, payload string), mods ...func(p *mqtt.PublishOut)) {
+	c.t.Helper()
+	const group = 100
+	for from := 0; from < n; from += group {
+		var out []byte
+		first := c.id + 1
+		for i := from; i < min(n, from+group); i++ {
+			c.id++
+			topic, payload := message(i)
+			p := mqtt.PublishOut{Topic: []byte(topic), Payload: []byte(payload), QoS: 1, PacketID: c.id}
+			for _, mod := range mods {
+				mod(&p)
+			}
+			out = mqtt.AppendPublish(out, c.v, &p)
+		}
+		c.write(out)
+		for id := first; id <= c.id; id++ {
+			if r := c.acknowledged(mqtt.TypePuback, id); r.Failed() {
+				c.t.Fatalf("PUBACK %v", r)
+			}
+		}
+	}
+}
+
 func (c *client) acknowledged(ty mqtt.Type, id uint16) mqtt.Reason {
 	c.t.Helper()
 	g := c.expect(ty)

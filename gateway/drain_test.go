@@ -39,9 +39,7 @@ func TestDrain(t *testing.T) {
 			for i := range 40 {
 				many = append(many, r.connect(mqtt.V5, fmt.Sprint("many", i)))
 			}
-			for i := range 500 {
-				v5.publish(1, "d/x", fmt.Sprint(i))
-			}
+			v5.publishes(500, func(i int) (topic, payload string) { return "d/x", fmt.Sprint(i) })
 			var ends sync.WaitGroup
 			ends.Go(func() { v5.endsWith(mqtt.ServerShuttingDown, 0) })
 			ends.Go(func() { v311.endsWith(mqtt.Success, 0) })

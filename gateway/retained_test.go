@@ -149,9 +149,7 @@ func TestRetainedReplayGoesOn(t *testing.T) {
 	const topics = 5000
 	r := start(t)
 	p := r.connect(mqtt.V5, "pub")
-	for i := range topics {
-		p.publish(1, fmt.Sprintf("many/%04d", i), fmt.Sprintf("%0200d", i), retained)
-	}
+	p.publishes(topics, func(i int) (topic, payload string) { return fmt.Sprintf("many/%04d", i), fmt.Sprintf("%0200d", i) }, retained)
 	c, _ := r.connectOn(r.open(mqtt.V311, r.mqtt), "c", persistent)
 	c.subscribe(1, "many/#")
 	seen := map[string]bool{}

@@ -13,9 +13,7 @@ import (
 func (r *rig) unacknowledged(c *client, from, n int) {
 	r.t.Helper()
 	p := r.connect(mqtt.V5, "pub")
-	for i := range n {
-		p.publish(1, "s/x", fmt.Sprint(from+i))
-	}
+	p.publishes(n, func(i int) (topic, payload string) { return "s/x", fmt.Sprint(from + i) })
 	p.disconnect()
 	r.eventually("they are with the member", func() bool {
 		s := r.sum()
