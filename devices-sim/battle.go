@@ -19,13 +19,18 @@ type window struct {
 	name    string
 	attacks []string // none: peace
 	samples int
-	latency *histogram
-	most    int64 // resident bytes
+	p99s    []float64  // of the samples that count, in milliseconds
+	latency *histogram // of all of them
+	most    int64      // resident bytes
 	got     spoils
 }
 
-// p99 is that of the messages that arrived in the window, in milliseconds; 0: there was none.
-func (w *window) p99() float64 {
+// p99 is that of the window's middle sample, in milliseconds, so that a moment of somebody else's work on this machine does not decide. 0: no
+// message arrived.
+func (w *window) p99() float64 { return medianOf(w.p99s) }
+
+// whole is the p99 of all messages that arrived in the window.
+func (w *window) whole() float64 {
 	if q := w.latency.quantiles(); q != nil {
 		return q.P99
 	}
@@ -88,7 +93,8 @@ func (s *battle) sampled(now *sample, latency *histogram) {
 		s.begin(w)
 		return
 	}
-	if s.elapsed > 1 {
+	if s.elapsed > 1 && now.LatencyP99 > 0 {
+		w.p99s = append(w.p99s, now.LatencyP99)
 		w.latency.merge(latency)
 	}
 	w.most = max(w.most, now.Servers[0].RSS)
@@ -156,6 +162,7 @@ type figure struct {
 	ratios []float64 // of the p99 in it to that in the peaces around it
 	moods  []float64 // of the higher of these two peaces to the lower
 	calm   []float64 // the mean of the two, ms
+	whole  []float64 // the ratios, of all messages
 	got    spoils
 }
 
@@ -177,6 +184,7 @@ func (s *battle) figures() map[string]*figure {
 		if calm := (before + after) / 2; w.p99() > 0 && before > 0 && after > 0 {
 			f.ratios, f.calm = append(f.ratios, w.p99()/calm), append(f.calm, calm)
 			f.moods = append(f.moods, max(before, after)/min(before, after))
+			f.whole = append(f.whole, 2*w.whole()/(s.windows[i-1].whole()+s.windows[i+1].whole()))
 		}
 	}
 	return all
@@ -198,8 +206,8 @@ func (f *figure) judged(name string, rounds int, worse float64) must {
 		return notMeasured(name, bound, "no message arrived")
 	}
 	ratio, mood := medianOf(f.ratios), medianOf(f.moods)
-	measured := fmt.Sprintf("%.2f × %.2f ms (rounds %.2f to %.2f; peaces differ by %.2f; %s connections, %s failed, %s)", ratio, medianOf(f.calm),
-		slices.Min(f.ratios), slices.Max(f.ratios), mood, grouped(f.got.Lives), grouped(f.got.Failed), bytesText(int64(f.got.Bytes)))
+	measured := fmt.Sprintf("%.2f × %.2f ms (rounds %.2f to %.2f; peaces differ by %.2f; all messages %.2f; %s connections, %s failed, %s)", ratio, medianOf(f.calm),
+		slices.Min(f.ratios), slices.Max(f.ratios), mood, medianOf(f.whole), grouped(f.got.Lives), grouped(f.got.Failed), bytesText(int64(f.got.Bytes)))
 	if mood >= restless || ratio > 1+worse && ratio <= mood {
 		m := notMeasured(name, bound, fmt.Sprintf("noise too large: the peaces before and after it differ by a factor of %.2f", mood))
 		m.Measured = measured
