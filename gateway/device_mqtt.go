@@ -352,6 +352,7 @@ func (b *Bounds) topicFault(topic []byte, first refusal) refusal {
 // sessionFilters are the filters of a packet for its session. Those beyond the bound on one packet get tooMany.
 func (s *shard) sessionFilters(b *Bounds, d *device, in []mqtt.Filter, tooMany refusal) []session.Filter {
 	s.work += len(in) * filterWork
+	s.filtersAsked = len(in)
 	s.filters, s.refused, s.rewritten = s.filters[:0], s.refused[:0], s.rewritten[:0]
 	since := s.since(d.sess)
 	for i, f := range in {

@@ -78,16 +78,22 @@ func (p *pacer) begin(c *epoll.Conn, nowSec uint32) {
 
 const lifeSpread = 10
 
+// filtersPerPacket is how many filters of a SUBSCRIBE or UNSUBSCRIBE count as a packet: each is looked for, answered and perhaps entered, so
+// that 256 of them take as long as so many other packets.
+const filtersPerPacket = 16
+
 // paced counts a packet of a live device, which has n bytes, and closes it or has it rest when it was too fast.
 func (s *shard) paced(c *epoll.Conn, d *device, n int) {
 	limits := &s.pacer.limits[c.Listener()]
+	packets := 1 + s.filtersAsked/filtersPerPacket
+	s.filtersAsked = 0
 	if d.state != stateLive {
 		return
 	}
 	x, now := s.pacer.of.At(c.Slot()), s.loop.Now()
 	var wait int64
 	if limits.packets.limits() {
-		wait = x.packets.charge(now, &limits.packets, 1)
+		wait = x.packets.charge(now, &limits.packets, packets)
 	}
 	if limits.bytes.limits() {
 		wait = max(wait, x.bytes.charge(now, &limits.bytes, n))

@@ -82,10 +82,11 @@ type shard struct {
 	flaps      *flaps   // nil: nobody is banned for it
 	duels      *duels
 
-	resting []epoll.Handle // connections that have had their turn, in order
-	head    epoll.Handle   // who was the first of them, and goes on in this tick
-	work    int            // for the connection whose turn it is
-	worked  int            // in this tick, for those before it
+	resting      []epoll.Handle // connections that have had their turn, in order
+	head         epoll.Handle   // who was the first of them, and goes on in this tick
+	work         int            // for the connection whose turn it is
+	worked       int            // in this tick, for those before it
+	filtersAsked int            // of the packet at hand
 
 	lastTickSec uint32
 	graceSec    uint32 // until then nobody is closed for silence: the loop itself was late

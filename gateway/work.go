@@ -20,7 +20,7 @@ const (
 // beginTurn is at the begin of a connection's turn.
 func (s *shard) beginTurn() {
 	s.worked += s.work
-	s.work = 0
+	s.work, s.filtersAsked = 0, 0
 }
 
 // share is how much work the connection whose turn it is may be.

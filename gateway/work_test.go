@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tidegate/tidegate/gateway/mqtt"
 	"github.com/tidegate/tidegate/gateway/ws"
@@ -89,4 +90,27 @@ func (r *rig) inflating() (n int) {
 		<-done
 	}
 	return n
+}
+
+// TestFiltersArePaced: many filters in few packets are held to the rate of packets, too.
+func TestFiltersArePaced(t *testing.T) {
+	t.Parallel()
+	r := start(t, memoryOnly, unrecorded, func(c *Config) { c.Limits.PacketRate, c.Limits.RateBurst = 200, time.Second })
+	c := r.connect(mqtt.V5, "asks")
+	var filters []mqtt.Filter
+	for i := range 256 {
+		filters = append(filters, mqtt.Filter{Topic: fmt.Append(nil, "f/", i)})
+	}
+	const packets = 14 // of 17 each
+	var out []byte
+	for i := range packets {
+		out = mqtt.AppendSubscribe(out, c.v, uint16(1+i), filters, 0)
+	}
+	c.write(out)
+	for range packets {
+		c.expect(mqtt.TypeSuback)
+	}
+	if n := r.sum().rests; n == 0 {
+		t.Error("3,584 filters at once are within a rate of 200 packets a second")
+	}
 }
