@@ -219,3 +219,23 @@ func TestMutants(t *testing.T) {
 		t.Errorf("%d of 10000 mutants are well-formed", well)
 	}
 }
+
+// TestJudged: a figure is met or missed only where the machine was quiet enough to tell.
+func TestJudged(t *testing.T) {
+	for _, c := range []struct {
+		ratios, moods []float64
+		want          string
+	}{
+		{[]float64{0.9, 1.05, 1.2}, []float64{1.1, 1.2, 1.3}, "met"},
+		{[]float64{1.4, 1.5, 1.6}, []float64{1.1, 1.2, 1.3}, "MISSED"},
+		{[]float64{1, 1.5, 1.6}, []float64{1.1, 1.2, 1.3}, "unknown"},    // not in every round
+		{[]float64{1.2, 1.25, 1.3}, []float64{1.1, 1.4, 1.5}, "unknown"}, // the peaces differ by more
+		{[]float64{0.9, 0.9, 0.9}, []float64{2, 2.5, 3}, "unknown"},
+		{[]float64{0.9, 0.9}, []float64{1, 1}, "unknown"}, // no message in one round
+	} {
+		f := &figure{ratios: c.ratios, moods: c.moods, calm: c.ratios, whole: c.ratios}
+		if got := f.judged("x", 3, 0.1).Verdict(); got != c.want {
+			t.Errorf("%v, %v: %s, want %s", c.ratios, c.moods, got, c.want)
+		}
+	}
+}

@@ -199,7 +199,8 @@ func (g *spoils) add(o spoils) {
 // restless is the mood from which a machine cannot tell of an attack, whatever the ratio: its peaces differ by that factor.
 const restless = 2
 
-// judged is what an attack's figures mean. A ratio that is above the bound, but no larger than what two peaces differ by, tells nothing either.
+// judged is what an attack's figures mean. A ratio that is above the bound tells nothing if it is no larger than what two peaces differ by, or
+// if it was not above it in every round.
 func (f *figure) judged(name string, rounds int, worse float64) must {
 	name, bound := "p99, "+name, fmt.Sprintf("≤ %.2f × peace", 1+worse)
 	if len(f.ratios) < rounds {
@@ -208,8 +209,15 @@ func (f *figure) judged(name string, rounds int, worse float64) must {
 	ratio, mood := medianOf(f.ratios), medianOf(f.moods)
 	measured := fmt.Sprintf("%.2f × %.2f ms (rounds %.2f to %.2f; peaces differ by %.2f; all messages %.2f; %s connections, %s failed, %s)", ratio, medianOf(f.calm),
 		slices.Min(f.ratios), slices.Max(f.ratios), mood, medianOf(f.whole), grouped(f.got.Lives), grouped(f.got.Failed), bytesText(int64(f.got.Bytes)))
-	if mood >= restless || ratio > 1+worse && ratio <= mood {
-		m := notMeasured(name, bound, fmt.Sprintf("noise too large: the peaces before and after it differ by a factor of %.2f", mood))
+	why := ""
+	switch {
+	case mood >= restless || ratio > 1+worse && ratio <= mood:
+		why = fmt.Sprintf("noise too large: the peaces before and after it differ by a factor of %.2f", mood)
+	case ratio > 1+worse && slices.Min(f.ratios) <= 1+worse:
+		why = "noise too large: it was within the bound in some of the rounds"
+	}
+	if why != "" {
+		m := notMeasured(name, bound, why)
 		m.Measured = measured
 		return m
 	}
