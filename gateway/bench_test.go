@@ -19,11 +19,14 @@ type bench struct {
 	addr string
 }
 
-func startBench(b *testing.B) *bench {
+func startBench(b *testing.B, mods ...func(c *Config)) *bench {
 	b.Helper()
 	cfg := Default()
 	cfg.Listeners, cfg.Admin, cfg.NATS.Listen = []string{"mqtt://127.0.0.1:0"}, "", ""
 	cfg.Data, cfg.Drain.Rate, cfg.Drain.Time = b.TempDir(), 0, time.Second
+	for _, mod := range mods {
+		mod(&cfg)
+	}
 	g, err := New(cfg, zerolog.Nop())
 	if err != nil {
 		b.Fatal(err)
