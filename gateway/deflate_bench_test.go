@@ -14,7 +14,9 @@ import (
 func BenchmarkDeflateEcho(b *testing.B) {
 	for _, size := range []int{1 << 10, 16 << 10, 128 << 10} {
 		b.Run(fmt.Sprint("bytes=", size), func(b *testing.B) {
-			r := startBench(b, func(c *Config) { c.Listeners, c.WebSocket.Compression, c.Diagnostics = []string{"ws://127.0.0.1:0"}, true, true })
+			r := startBench(b, func(c *Config) {
+				c.Listeners, c.WebSocket.Compression, c.Diagnostics = []string{"ws://127.0.0.1:0"}, true, true
+			})
 			c, err := net.Dial("tcp", r.addr)
 			if err != nil {
 				b.Fatal(err)
