@@ -108,8 +108,8 @@ func TestConnectTimeout(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			r := start(t, short)
-			c := tc.open(r)
 			began := time.Now()
+			c := tc.open(r)
 			for _, b := range tc.sends { // byte by byte, so that every one is read by itself
 				if _, err := c.conn.Write([]byte{b}); err != nil {
 					t.Fatal(err)
