@@ -103,14 +103,14 @@ func TestNobodyPlain(t *testing.T) {
 // TestTLSCertificateEnds: a connection lasts no longer than the certificate that it has shown, whoever has let it in.
 func TestTLSCertificateEnds(t *testing.T) {
 	t.Parallel()
-	a := newAuthority(t, t.TempDir(), "ca")
-	lamp, short := a.issue("lamp"), a.issue("pump", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(4 * time.Second) })
 	for name, mod := range map[string]func(c *Config){
 		"no chain": memoryOnly, "file": asksOf(AuthProvider{Type: "file", File: newAuthText(t, passwordsOf(t, "anna", "one")).path}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			a := newAuthority(t, t.TempDir(), "ca")
 			r := start(t, a.secured(a.wants("optional")), mod)
+			lamp, short := a.issue("lamp"), a.issue("pump", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(4 * time.Second) })
 			login := withLogin("anna", "one")
 			one, _ := r.connectOn(r.mustTLS(r.mqtt, a.client(showing(short))), "p", login, func(o *mqtt.ConnectOut) { o.KeepAliveSec = 0 })
 			if w := r.whoIs("p"); w.expiresSec == 0 {

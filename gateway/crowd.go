@@ -30,13 +30,13 @@ func bursts(perSec int, burst time.Duration) rate {
 
 func (x *crowd) limits() bool { return x != nil && (x.packetRate.limits() || x.byteRate.limits()) }
 
-// charge counts a packet of n bytes; wait is how long nothing more may come.
-func (x *crowd) charge(now int64, n int) (wait int64) {
+// charge counts packets of n bytes; wait is how long nothing more may come.
+func (x *crowd) charge(now int64, packets, n int) (wait int64) {
 	if x == nil {
 		return 0
 	}
 	if x.packetRate.limits() {
-		wait = x.packets.charge(now, &x.packetRate, 1)
+		wait = x.packets.charge(now, &x.packetRate, packets)
 	}
 	if x.byteRate.limits() {
 		wait = max(wait, x.bytes.charge(now, &x.byteRate, n))
@@ -49,17 +49,17 @@ func (x *crowd) idle(now int64) bool {
 	return x == nil || x.packets.at.Load() <= now && x.bytes.at.Load() <= now
 }
 
-// chargeCrowds counts a packet of a live device for its tenant and its address.
-func (s *shard) chargeCrowds(c *epoll.Conn, d *device, x *pace, now int64, n int) (wait int64) {
+// chargeCrowds counts what a live device has sent for its tenant and its address.
+func (s *shard) chargeCrowds(c *epoll.Conn, d *device, x *pace, now int64, packets, n int) (wait int64) {
 	if t := d.tenant(); t != nil && t.sends.limits() {
-		if wait = t.sends.charge(now, n); wait > 0 {
+		if wait = t.sends.charge(now, packets, n); wait > 0 {
 			t.refused[tenantPace].Add(1)
 		}
 	}
 	if !x.placed {
 		x.placed, x.from = true, s.gw.addresses.crowdOf(s.gw.answerable(c.Listener(), c.Peer(), d.who()))
 	}
-	return max(wait, x.from.charge(now, n))
+	return max(wait, x.from.charge(now, packets, n))
 }
 
 // crowdOf is what comes from an address that is counted; nil: nobody bounds it.

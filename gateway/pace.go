@@ -103,7 +103,7 @@ func (s *shard) paced(c *epoll.Conn, d *device, n int) {
 		return
 	}
 	if s.pacer.crowds {
-		wait = max(wait, s.chargeCrowds(c, d, x, now, n))
+		wait = max(wait, s.chargeCrowds(c, d, x, now, packets, n))
 	}
 	if wait > 0 {
 		s.rest(c, x, now+wait)
