@@ -133,7 +133,7 @@ func spawnAttackers(s *siege) (*besiegers, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := startIdle(cmd); err != nil {
+	if err := startLast(cmd); err != nil {
 		return nil, err
 	}
 	b := &besiegers{end: func() { _ = in.Close() }, told: make(chan error, 1)}

@@ -39,8 +39,8 @@ func tlsCommand() *cobra.Command {
 		Long: "Compares two echo servers over TLS by the CPU time that their processes take: one on a loop, as the gateway has it, and one with crypto/tls\n" +
 			"and a goroutine for each connection. They are measured by turns. Then builds the gateway, and measures what idle devices add to its resident\n" +
 			"memory, and how long messages of connected devices take while a process does many handshakes at once: with the gateway, and then with a server of\n" +
-			"crypto/tls beside it, which is what the machine does to them. That process runs only where nobody else wants to (SCHED_IDLE), and the devices go\n" +
-			"before all others (SCHED_FIFO, as root), since both would be elsewhere.",
+			"crypto/tls beside it, which is what the machine does to them. That process runs only where nobody else wants to (SCHED_IDLE), and who sends the\n" +
+			"messages goes before all others (SCHED_FIFO, as root), since both would be elsewhere.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.out = cmd.OutOrStdout()

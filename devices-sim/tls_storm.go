@@ -129,10 +129,10 @@ func (f *tlsFigures) storms(ctx context.Context, rounds, many, talking int) (all
 	}
 	defer func() { err = errors.Join(err, g.stop()) }()
 	// The servers have been started: they do not inherit it.
-	if err := goFirst(); err != nil {
-		fmt.Fprintf(f.out, "The devices do not go before the servers (%v), so their own threads wait for them, too: run it as root.\n", err)
+	if err := stepBack(); err != nil {
+		return nil, err
 	}
-	t, err := startTalkers(g, talking)
+	t, err := startTalkers(g, talking, f.out)
 	if err != nil {
 		return nil, err
 	}

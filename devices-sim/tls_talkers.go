@@ -5,13 +5,21 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tidegate/tidegate/gateway/mqtt"
 )
+
+// The devices run beside the gateway, though they would be elsewhere. What comes to them must not take the core of the loop that sends it, which
+// would wait in the middle of a tick until others had had as much as it: so the kernel notes when a message comes (SO_TIMESTAMPNS), and
+// whoever reads it gets the processor when it is free.
 
 // delay is how late a message was, and when it came.
 type delay struct{ at, late time.Duration }
@@ -33,61 +41,94 @@ type talkers struct {
 const talkEvery = 100 * time.Millisecond
 
 // startTalkers connects half of them with TLS.
-func startTalkers(g *besieged, many int) (*talkers, error) {
+func startTalkers(g *besieged, many int, out io.Writer) (*talkers, error) {
 	t := &talkers{began: time.Now()}
+	var heard []*stamped
+	first := make(chan error)
 	for i := range many {
 		port, config := g.doors.MQTT, (*tls.Config)(nil)
 		if i%2 == 0 {
 			port, config = g.doors.MQTTS, &tls.Config{InsecureSkipVerify: true}
 		}
-		c, err := tlsDevice(port, fmt.Sprint("talker", i), config)
+		c, s, err := dialTalker(port, fmt.Sprint("talker", i), config)
 		if err != nil {
 			closeAll(t.conns)
 			return nil, err
 		}
-		t.conns = append(t.conns, c)
+		t.conns, heard = append(t.conns, c), append(heard, s)
 	}
 	for i, c := range t.conns {
-		topic := fmt.Appendf(nil, "talk/%d", i)
-		if _, err := c.Write(mqtt.AppendSubscribe(nil, mqtt.V5, 1, []mqtt.Filter{{Topic: topic}}, 0)); err != nil {
+		if _, err := c.Write(mqtt.AppendSubscribe(nil, mqtt.V5, 1, []mqtt.Filter{{Topic: talkTopic(i)}}, 0)); err != nil {
 			closeAll(t.conns)
 			return nil, err
 		}
-		t.all.Go(func() { t.hear(c) })
-		t.all.Go(func() { t.say(c, topic, talkEvery*time.Duration(i)/time.Duration(many)) })
+		t.all.Go(func() { t.hear(c, heard[i]) })
+	}
+	t.all.Go(func() { t.say(first) })
+	if err := <-first; err != nil {
+		fmt.Fprintf(out, "Who sends to the devices does not go before the servers (%v), so the delays are also its own: run it as root.\n", err)
 	}
 	return t, nil
 }
 
-// say sends on the timetable. The payload is the time before it is written: how late the timers of this process are is not the gateway's.
-func (t *talkers) say(c net.Conn, topic []byte, offset time.Duration) {
-	due := offset
-	if since := time.Since(t.began); due < since {
-		due += (since - due).Truncate(talkEvery) + talkEvery
+// dialTalker connects a device whose bytes the kernel notes the time of as they come.
+func dialTalker(port int, id string, config *tls.Config) (net.Conn, *stamped, error) {
+	plain, err := tlsDial(port, nil)
+	if err != nil {
+		return nil, nil, err
 	}
-	for packet := []byte(nil); ; due += talkEvery {
-		time.Sleep(due - time.Since(t.began))
+	s, err := newStamped(plain.(*net.TCPConn))
+	c := net.Conn(s)
+	if err == nil && config != nil {
+		c = tls.Client(s, config)
+	}
+	if err == nil {
+		err = connackOn(c, id)
+	}
+	if err != nil {
+		plain.Close()
+		return nil, nil, err
+	}
+	return c, s, nil
+}
+
+func talkTopic(i int) []byte { return fmt.Appendf(nil, "talk/%d", i) }
+
+// say sends all messages on the timetable, on a thread of its own that goes before all others. The payload is the time before it is written: how late the
+// timers of this process are is not the gateway's.
+func (t *talkers) say(first chan<- error) {
+	runtime.LockOSThread() // for good
+	first <- goFirst()
+	topics := make([][]byte, len(t.conns))
+	for i := range topics {
+		topics[i] = talkTopic(i)
+	}
+	var packet []byte
+	for n := 0; ; n++ {
+		due := t.began.Add(time.Duration(n) * talkEvery / time.Duration(len(t.conns)))
+		pause := unix.NsecToTimespec(max(0, time.Until(due).Nanoseconds()))
+		_ = unix.Nanosleep(&pause, nil)
 		t.mu.Lock()
 		over := t.over
 		t.mu.Unlock()
 		if over {
 			return
 		}
-		stamp := binary.BigEndian.AppendUint64(nil, uint64(time.Since(t.began)))
-		packet = mqtt.AppendPublish(packet[:0], mqtt.V5, &mqtt.PublishOut{Topic: topic, Payload: stamp})
-		if _, err := c.Write(packet); err != nil {
+		i := n % len(t.conns)
+		stamp := binary.BigEndian.AppendUint64(nil, uint64(time.Now().UnixNano()))
+		packet = mqtt.AppendPublish(packet[:0], mqtt.V5, &mqtt.PublishOut{Topic: topics[i], Payload: stamp})
+		if _, err := t.conns[i].Write(packet); err != nil {
 			t.fail(err)
 			return
 		}
 	}
 }
 
-// hear notes how late messages are.
-func (t *talkers) hear(c net.Conn) {
+// hear notes how late messages are. They may be read late: what counts is when they came.
+func (t *talkers) hear(c net.Conn, s *stamped) {
 	p := make([]byte, 0, 4096)
 	for {
 		n, err := c.Read(p[len(p):cap(p)])
-		now := time.Since(t.began)
 		if err != nil {
 			t.fail(err)
 			return
@@ -104,7 +145,8 @@ func (t *talkers) hear(c net.Conn) {
 				break
 			}
 			if mqtt.Type(packet[0]>>4) == mqtt.TypePublish {
-				t.note(delay{now, now - time.Duration(binary.BigEndian.Uint64(packet[len(packet)-8:]))})
+				sent := time.Unix(0, int64(binary.BigEndian.Uint64(packet[len(packet)-8:])))
+				t.note(delay{s.at.Sub(t.began), s.at.Sub(sent)})
 			}
 			rest = rest[n:]
 		}
