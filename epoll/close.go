@@ -102,6 +102,9 @@ func (l *Loop) reap() {
 			l.again = true
 			l.stats.Closes[c.cause]++
 			l.h.OnClose(c, c.cause)
+			if l.shaking(c) {
+				l.secure(c).shake.leave()
+			}
 			unix.Close(int(c.fd))
 		}
 		l.release(c)

@@ -15,7 +15,8 @@ import (
 //
 //	hello whole -> queue -> seat -> (computes <-> waits for its peer) -> done
 //
-// A goroutine that serves a seat never touches a descriptor: the loop brings it the bytes and writes what it says.
+// A goroutine that serves a seat reads no descriptor: the loop brings it the bytes. It writes a flight that the peer is to answer, which spares
+// the loop a wake; what the socket does not take of it, and the end of the handshake, the loop writes.
 
 // HandshakeOptions are the limits of a Handshaker. Zero fields take the defaults.
 type HandshakeOptions struct {

@@ -101,6 +101,8 @@ type Loop struct {
 	wake     atomic.Uint32
 	writers  atomic.Int32 // goroutines between deciding to write the eventfd and having written it
 	stopping atomic.Bool
+
+	flights, flightBytes atomic.Uint64 // what workers have written for handshakes
 }
 
 // New makes a loop that tells h and t what happens. It holds descriptors until Run returns; to dispose of a loop that

@@ -23,9 +23,19 @@ type minder struct {
 	serverRandom    []byte
 	master          []byte // of the session to be resumed, TLS 1.2
 
-	also    keyLog            // the KeyLogWriter that Config had
-	secrets map[string][]byte // by label
+	also keyLog // the KeyLogWriter that Config had
+
+	clientSecret, serverSecret secret // of data, TLS 1.3
+	full                       secret // the master secret, TLS 1.2, unless resumed
 }
+
+// secret is one of up to 48 bytes, which the hash of the suite decides.
+type secret struct {
+	bytes [48]byte
+	n     int
+}
+
+func (s *secret) get() []byte { return s.bytes[:s.n] }
 
 type keyLog interface{ Write(p []byte) (int, error) }
 
@@ -117,18 +127,27 @@ type keyLogWriter minder
 
 // Write takes one line: label, client random, secret; the latter two in hexadecimal.
 func (w *keyLogWriter) Write(line []byte) (int, error) {
-	words := bytes.Fields(line)
-	if len(words) != 3 {
-		return 0, fmt.Errorf("epoll: a key log line of %d words", len(words))
+	label, rest, _ := bytes.Cut(line, []byte(" "))
+	_, text, _ := bytes.Cut(bytes.TrimSpace(rest), []byte(" "))
+	var to *secret
+	switch string(label) {
+	case "CLIENT_TRAFFIC_SECRET_0":
+		to = &w.clientSecret
+	case "SERVER_TRAFFIC_SECRET_0":
+		to = &w.serverSecret
+	case "CLIENT_RANDOM":
+		to = &w.full
 	}
-	secret, err := hex.DecodeString(string(words[2]))
-	if err != nil {
-		return 0, fmt.Errorf("epoll: key log: %w", err)
+	if to != nil {
+		if hex.DecodedLen(len(text)) > len(to.bytes) {
+			return 0, fmt.Errorf("epoll: key log: %s has %d digits", label, len(text))
+		}
+		n, err := hex.Decode(to.bytes[:], text)
+		if err != nil {
+			return 0, fmt.Errorf("epoll: key log: %w", err)
+		}
+		to.n = n
 	}
-	if w.secrets == nil {
-		w.secrets = make(map[string][]byte, 4)
-	}
-	w.secrets[string(words[0])] = secret
 	if w.also != nil {
 		return w.also.Write(line)
 	}
@@ -174,9 +193,9 @@ func (m *minder) keys(state *tls.ConnectionState, client bool) (record.State, er
 	}
 	master := m.master
 	if !state.DidResume {
-		master = m.secrets["CLIENT_RANDOM"]
+		master = m.full.get()
 	}
-	if master == nil || m.clientRandom == nil || m.serverRandom == nil {
+	if len(master) == 0 || m.clientRandom == nil || m.serverRandom == nil {
 		return record.State{}, errKeys
 	}
 	k, err := record.New12(state.CipherSuite, master, m.clientRandom, m.serverRandom, !client)
@@ -185,11 +204,11 @@ func (m *minder) keys(state *tls.ConnectionState, client bool) (record.State, er
 }
 
 func (m *minder) keys13(suite uint16, client bool) (record.State, error) {
-	read, write := m.secrets["CLIENT_TRAFFIC_SECRET_0"], m.secrets["SERVER_TRAFFIC_SECRET_0"]
+	read, write := m.clientSecret.get(), m.serverSecret.get()
 	if client {
 		read, write = write, read
 	}
-	if read == nil || write == nil {
+	if len(read) == 0 || len(write) == 0 {
 		return record.State{}, errKeys
 	}
 	k, err := record.New13(suite, read, write)
@@ -198,6 +217,6 @@ func (m *minder) keys13(suite uint16, client bool) (record.State, error) {
 	}
 	// A server's tickets are under this key already. They go out before the client's Finished if no certificate is asked
 	// for, else behind it.
-	err = k.CountWritten(record.NewCiphers(1), m.written)
+	err = k.CountWritten(m.written)
 	return k, err
 }

@@ -36,6 +36,8 @@ type Stats struct {
 // Stats returns a copy of the loop's counters. Loop goroutine only.
 func (l *Loop) Stats() Stats {
 	s := l.stats
+	s.Writes += l.flights.Load()
+	s.WriteBytes += l.flightBytes.Load()
 	s.Conns = l.live
 	s.TailBytes = l.bufs.held[kindTail]
 	s.BatchBytes = l.bufs.held[kindBatch]

@@ -305,7 +305,7 @@ func TestTLSEvictsOneForEach(t *testing.T) {
 	h := NewHandshaker(HandshakeOptions{Seats: 3})
 	defer h.Close()
 	shakeOf := func() *shake {
-		s := newShake(&TLS{Handshaker: h}, nil, 0)
+		s := newShake(&TLS{Handshaker: h}, nil, new(Conn))
 		s.gone = true // no loop wants to hear of it
 		return s
 	}

@@ -49,7 +49,7 @@ func (n *news) take() []*shake {
 
 func (l *Loop) startTLS(c *Conn, t *TLS) {
 	c.flags |= isTLS
-	s := &secure{shake: newShake(t, l, c.Handle())}
+	s := &secure{shake: newShake(t, l, c)}
 	*l.secures.At(c.slot) = s
 	s.out, c.batch = c.batch, 0
 	l.needCipherRoom()

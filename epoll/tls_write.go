@@ -64,12 +64,9 @@ func (l *Loop) seal(c *Conn, s *secure) bool {
 	return true
 }
 
-// dropSecure frees the TLS state of a connection, and ends its handshake.
+// dropSecure frees the TLS state of a connection.
 func (l *Loop) dropSecure(c *Conn) {
 	s := l.secure(c)
-	if s.shake != nil {
-		s.shake.leave()
-	}
 	l.ciphers.Forget(c.slot)
 	l.bufs.drop(&s.raw)
 	l.bufs.drop(&s.out)

@@ -1,7 +1,6 @@
 package record
 
 import (
-	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/sha512"
@@ -68,39 +67,33 @@ func Suites12() []uint16 {
 }
 
 // keyFrom begins a traffic secret of TLS 1.3, RFC 8446, 7.3.
-func (d *direction) keyFrom(u *suite, secret []byte) error {
-	key, err := expandLabel(u, secret, "key", int(u.keyLen))
-	if err != nil {
-		return err
-	}
-	iv, err := expandLabel(u, secret, "iv", len(d.iv))
-	if err != nil {
-		return err
-	}
+func (d *direction) keyFrom(u *suite, secret []byte) {
+	mac := hmac.New(u.hash(), secret)
 	*d = direction{}
 	copy(d.secret[:], secret)
-	copy(d.key[:], key)
-	copy(d.iv[:], iv)
-	return nil
+	expandLabel(d.key[:u.keyLen], mac, "key")
+	expandLabel(d.iv[:], mac, "iv")
 }
 
 // update goes on to the next traffic secret, RFC 8446, 7.2.
-func (d *direction) update(u *suite) error {
-	next, err := expandLabel(u, d.secret[:u.hashLen()], "traffic upd", u.hashLen())
-	if err != nil {
-		return err
-	}
-	return d.keyFrom(u, next)
+func (d *direction) update(u *suite) {
+	var next [sha512.Size384]byte
+	secret := next[:u.hashLen()]
+	expandLabel(secret, hmac.New(u.hash(), d.secret[:u.hashLen()]), "traffic upd")
+	d.keyFrom(u, secret)
 }
 
-// expandLabel is HKDF-Expand-Label with an empty context, RFC 8446, 7.1.
-func expandLabel(u *suite, secret []byte, label string, n int) ([]byte, error) {
+// expandLabel is HKDF-Expand-Label with an empty context, RFC 8446, 7.1, for no more than one sum, which all that we need is: RFC 5869, 2.3. One
+// mac serves a secret for all its labels, where crypto/hkdf would make it anew for each.
+func expandLabel(dst []byte, mac hash.Hash, label string) {
 	info := make([]byte, 0, 32)
-	info = append(info, byte(n>>8), byte(n), byte(len("tls13 ")+len(label)))
+	info = append(info, byte(len(dst)>>8), byte(len(dst)), byte(len("tls13 ")+len(label)))
 	info = append(info, "tls13 "...)
 	info = append(info, label...)
-	info = append(info, 0)
-	return hkdf.Expand(u.hash(), secret, string(info), n)
+	info = append(info, 0, 1)
+	mac.Reset()
+	mac.Write(info)
+	copy(dst, mac.Sum(nil))
 }
 
 // keys12 cuts the key block of TLS 1.2, RFC 5246, 6.3: keys, then what nonces begin with. AEADs have no MAC keys.

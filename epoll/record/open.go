@@ -256,6 +256,6 @@ func (s *State) onKeyUpdate(request uint8) error {
 	default:
 		return errKeyUpdate
 	}
-	must(s.read.update(suiteOf(s.suite)))
+	s.read.update(suiteOf(s.suite))
 	return nil
 }

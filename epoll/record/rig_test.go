@@ -176,7 +176,7 @@ func connect(t testing.TB, kind kindOf) *connection {
 		read, write = write, read
 	}
 	c.state = must2(New13(kind.suite, read, write))
-	if err := c.state.CountWritten(c.k, ours.written); err != nil {
+	if err := c.state.CountWritten(ours.written); err != nil {
 		t.Fatal(err)
 	}
 	return c

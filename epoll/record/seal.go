@@ -59,7 +59,7 @@ func (s *State) AppendKeyUpdate(k *Ciphers, id uint32, dst []byte, request bool)
 		message[4] = 1
 	}
 	dst = s.sealNow(k, id, dst, typeHandshake, message)
-	must(s.write.update(suiteOf(s.suite)))
+	s.write.update(suiteOf(s.suite))
 	return dst
 }
 

@@ -2,7 +2,6 @@ package record
 
 import (
 	"fmt"
-	"slices"
 )
 
 // State is what an established connection needs to read and write records: both directions' keys, secrets and sequence
@@ -52,9 +51,7 @@ func New13(suite uint16, readSecret, writeSecret []byte) (State, error) {
 		if len(d.secret) != u.hashLen() {
 			return State{}, fmt.Errorf("tls: a traffic secret of %d bytes, suite %#04x has %d", len(d.secret), suite, u.hashLen())
 		}
-		if err := d.to.keyFrom(u, d.secret); err != nil {
-			return State{}, err
-		}
+		d.to.keyFrom(u, d.secret)
 	}
 	return s, nil
 }
@@ -88,9 +85,10 @@ func (s *State) SetSequence(read, write uint64) {
 
 // CountWritten sets the write sequence to what the handshake has left it at: written are the records that we have sent
 // during it, all or the last of them; those at the end that are under the key of s (a server's session tickets) are
-// counted. They are not changed. TLS 1.3 only; under 1.2 nothing is written between Finished and the first data.
-func (s *State) CountWritten(k *Ciphers, written []byte) error {
+// counted. They are deciphered where they are, so what they were is lost. TLS 1.3 only; under 1.2 nothing is written between Finished and the first data.
+func (s *State) CountWritten(written []byte) error {
 	reader := State{read: s.write, suite: s.suite, flags: s.flags}
+	k := new(Ciphers) // without a seat: nobody needs the key again here
 	aead := k.fresh(s.suite, &s.write)
 	for len(written) > 0 {
 		n, err := Whole(written)
@@ -100,7 +98,7 @@ func (s *State) CountWritten(k *Ciphers, written []byte) error {
 		if n == 0 {
 			return errCut
 		}
-		if _, err := reader.decrypt(aead, k, slices.Clone(written[:n])); err == nil {
+		if _, err := reader.decrypt(aead, k, written[:n]); err == nil {
 			reader.read.sequence++
 		}
 		written = written[n:]
