@@ -3,6 +3,7 @@ package bus_test
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -104,7 +105,8 @@ func jetStream(t testing.TB, nc *nats.Conn) jetstream.JetStream {
 	return js
 }
 
-// stored returns everything in a stream: subject, TG and payload of each message.
+// stored returns everything in a stream: subject, TG and payload of each message. Several are asked for at a time, as a test may have stored 50,000, and
+// patience is for each.
 func stored(t testing.TB, js jetstream.JetStream, stream string) []*jetstream.RawStreamMsg {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -113,14 +115,29 @@ func stored(t testing.TB, js jetstream.JetStream, stream string) []*jetstream.Ra
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []*jetstream.RawStreamMsg
 	state := s.CachedInfo().State
-	for seq := state.FirstSeq; seq <= state.LastSeq && state.Msgs > 0; seq++ {
-		m, err := s.GetMsg(ctx, seq)
-		if err != nil {
-			t.Fatalf("message %d of %s: %v", seq, stream, err)
-		}
-		all = append(all, m)
+	if state.Msgs == 0 {
+		return nil
+	}
+	all := make([]*jetstream.RawStreamMsg, state.LastSeq-state.FirstSeq+1)
+	const atATime = 32
+	errs := make([]error, atATime)
+	var readers sync.WaitGroup
+	for r := range atATime {
+		readers.Go(func() {
+			for i := r; i < len(all) && errs[r] == nil; i += atATime {
+				ctx, cancel := context.WithTimeout(context.Background(), patience)
+				var err error
+				if all[i], err = s.GetMsg(ctx, state.FirstSeq+uint64(i)); err != nil {
+					errs[r] = fmt.Errorf("message %d of %s: %w", state.FirstSeq+uint64(i), stream, err)
+				}
+				cancel()
+			}
+		})
+	}
+	readers.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
 	}
 	return all
 }
