@@ -96,9 +96,10 @@ func (j *JWKS) Authenticate(ctx context.Context, r *auth.Request, nowSec int64) 
 	}
 	if f := j.fetchFor(time.Now()); f != nil {
 		j.wait(ctx, f)
-		if a, missing = j.tokens.Ask(r, nowSec); !missing {
-			return a, nil
-		}
+	}
+	// Also who did not wait asks again: the keys may have come since.
+	if a, missing = j.tokens.Ask(r, nowSec); !missing {
+		return a, nil
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -112,17 +113,15 @@ func (j *JWKS) Authenticate(ctx context.Context, r *auth.Request, nowSec int64) 
 // with the keys that there are: any token may name a key that nobody has, and those who show such would take all workers from the others.
 func (j *JWKS) fetchFor(now time.Time) *fetch {
 	j.mu.Lock()
+	defer j.mu.Unlock()
 	if j.flight == nil {
 		if now.Sub(j.caused) < j.least {
-			j.mu.Unlock()
 			return nil
 		}
 		j.caused = now
 	}
-	spared := j.away && j.known != nil
-	j.mu.Unlock()
-	f := j.fetch()
-	if spared {
+	f := j.begin()
+	if j.away && j.known != nil {
 		return nil
 	}
 	return f
@@ -132,6 +131,11 @@ func (j *JWKS) fetchFor(now time.Time) *fetch {
 func (j *JWKS) fetch() *fetch {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	return j.begin()
+}
+
+// begin is fetch with mu held.
+func (j *JWKS) begin() *fetch {
 	if j.flight == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), jwksTimeout) // not that of who waits for it
 		j.flight = &fetch{make(chan struct{}), cancel}

@@ -106,10 +106,11 @@ func TestJWKSUnknownKey(t *testing.T) {
 	k := newKeyServer(t)
 	first := k.add(t, "first")
 	j := k.follow(t, time.Hour, time.Hour)
+	token := first("a")
 	var done sync.WaitGroup
-	for range 50 {
+	for range 1000 {
 		done.Go(func() {
-			if a, err := j.Authenticate(t.Context(), first("a"), time.Now().Unix()); err != nil || a.Verdict != auth.Allow {
+			if a, err := j.Authenticate(t.Context(), token, time.Now().Unix()); err != nil || a.Verdict != auth.Allow {
 				t.Errorf("%+v %v", a, err)
 			}
 		})
